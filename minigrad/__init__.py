@@ -1,0 +1,7 @@
+"""minigrad: a glass-box autodiff engine in which batch normalisation emerges from primitives."""
+
+from .autodiff import grad, jvp, value_and_grad, vjp
+from .backends import Executable, compile, evaluate
+from .ir import Graph, GraphError, Kind, Node, Primitive, Scope, TensorType, Update, scope
+from .passes import retype, scalarize, to_inference
+from .primitives import *  # noqa: F403

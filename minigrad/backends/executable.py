@@ -1,0 +1,70 @@
+"""Compiled graphs: a pure function ``(state, inputs) -> (outputs, state)``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from ..ir import FeedError, Graph, GraphError, Node
+from ..primitives import initial_value
+from .feed import Array, by_node, checked, missing
+from .interpreter import lower
+
+State: TypeAlias = dict[str, Array]
+
+BACKENDS = ("interpreter",)
+
+
+def compile(graph: Graph, backend: str = "interpreter") -> Executable:
+    """Make a graph ready to run many times.
+
+    >>> import minigrad as mg
+    >>> x, m = mg.input("x", "N"), mg.state("m", 0.0)
+    >>> step = mg.compile(mg.Graph([x], {"y": x - m}, [mg.Update(m, m + 1)]))
+    >>> outputs, state = step(step.init_state(), x=[1.0, 2.0])
+    >>> outputs["y"], state["m"]
+    (array([1., 2.], dtype=float32), array(1., dtype=float32))
+    """
+    if backend not in BACKENDS:
+        raise GraphError(f"compile: no backend {backend!r}; there is {', '.join(BACKENDS)}")
+    return Executable(graph)
+
+
+class Executable:
+    """A graph that runs: call it with a state and its inputs by name.
+
+    The result is ``(outputs, state)``, both by name. The state passed in is left as it is; what
+    the graph does not update is passed on.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._updates = [update.state.name for update in graph.updates]
+        roots = [*graph.outputs.values(), *(update.value for update in graph.updates)]
+        self._program = lower(roots)
+        self._stateful = [leaf for leaf in graph.leaves if leaf.prim.name in ("parameter", "state")]
+
+    def init_state(self, seed: int = 0) -> State:
+        """The initial value of every parameter and state; equal seeds give equal values."""
+        return {leaf.name: initial_value(leaf, seed) for leaf in self._stateful}
+
+    def __call__(
+        self, state: Mapping[str, Any], *, check_finite: bool = False, **inputs: Any
+    ) -> tuple[dict[str, Array], State]:
+        dims: dict[str, int] = {}
+        fed = by_node(inputs, self.graph.inputs)
+        values: dict[Node, Any] = {}
+        for node in self.graph.inputs:
+            if node in fed:
+                values[node] = checked(node, fed[node], dims)
+            elif node in self._program.leaves:
+                raise missing(node)
+        for leaf in self._stateful:
+            if leaf.name not in state:
+                raise FeedError(f"the state has no {leaf.name!r}, {leaf.type}; see init_state()")
+            values[leaf] = checked(leaf, state[leaf.name], dims)
+        arrays = self._program.run(values, dims, check_finite)
+        count = len(self.graph.outputs)
+        outputs = dict(zip(self.graph.outputs, arrays[:count], strict=True))
+        moved = dict(zip(self._updates, arrays[count:], strict=True))
+        return outputs, {**state, **moved}

@@ -1,0 +1,1 @@
+"""Composites: graphs of primitives under the field's names."""

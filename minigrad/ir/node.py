@@ -1,0 +1,250 @@
+"""The node: one value of a graph; and the primitive: one row with everything known of an op.
+
+Flow: a public function (``mg.add``) turns its arguments into nodes and calls its row; the row
+infers the type, or raises an error that names op, types, scope and line; a frozen node comes out.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from .errors import GraphError
+from .scope import HERE, Scope, Source, caller, place, source_text
+from .types import Shape, TensorType
+
+NO_ATTRS: Mapping[str, Any] = MappingProxyType({})
+
+# What the operators call; `minigrad.primitives` fills it, so that `ir` imports nothing above it.
+FUNCTIONS: dict[str, Callable[..., Any]] = {}
+
+
+class Kind(enum.Enum):
+    """What a backend has to know of an op before it knows the op."""
+
+    LEAF = "leaf"
+    ELEMENTWISE = "elementwise"
+    REDUCTION = "reduction"
+    VIEW = "view"
+    CONTRACTION = "contraction"
+    INDEX = "index"
+    MARKER = "marker"  # identity on its first operand; never inside a Graph
+
+
+class Operators:
+    """Python's operators on nodes; each is the public function of the same name."""
+
+    __slots__ = ()
+    __array_ufunc__ = None  # ndarray + Node asks Node.__radd__
+
+    def __add__(self, other: Any) -> Node:
+        return _call("add", self, other)
+
+    def __radd__(self, other: Any) -> Node:
+        return _call("add", other, self)
+
+    def __sub__(self, other: Any) -> Node:
+        return _call("sub", self, other)
+
+    def __rsub__(self, other: Any) -> Node:
+        return _call("sub", other, self)
+
+    def __mul__(self, other: Any) -> Node:
+        return _call("mul", self, other)
+
+    def __rmul__(self, other: Any) -> Node:
+        return _call("mul", other, self)
+
+    def __truediv__(self, other: Any) -> Node:
+        return _call("div", self, other)
+
+    def __rtruediv__(self, other: Any) -> Node:
+        return _call("div", other, self)
+
+    def __pow__(self, other: Any) -> Node:
+        return _call("pow", self, other)
+
+    def __rpow__(self, other: Any) -> Node:
+        return _call("pow", other, self)
+
+    def __matmul__(self, other: Any) -> Node:
+        return _call("matmul", self, other)
+
+    def __rmatmul__(self, other: Any) -> Node:
+        return _call("matmul", other, self)
+
+    def __neg__(self) -> Node:
+        return _call("neg", self)
+
+    def __abs__(self) -> Node:
+        return _call("abs", self)
+
+    def __lt__(self, other: Any) -> Node:
+        return _call("less", self, other)
+
+    def __le__(self, other: Any) -> Node:
+        return _call("less_equal", self, other)
+
+    def __gt__(self, other: Any) -> Node:
+        return _call("less", other, self)
+
+    def __ge__(self, other: Any) -> Node:
+        return _call("less_equal", other, self)
+
+    def __getitem__(self, index: Any) -> Node:
+        return _call("getitem", self, index)
+
+    def __iter__(self) -> Iterator[Node]:
+        raise TypeError(f"{self!r} cannot be iterated; index it, or iterate over a static dim")
+
+    def __bool__(self) -> bool:
+        raise TypeError(f"{self!r} has no truth value: it is a node, not a number; use mg.where")
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Node(Operators):
+    """A value in the graph, made by a primitive from other nodes. Identity equality.
+
+    ``inputs`` are the operands in order, ``attrs`` the static arguments, ``type`` the shape and
+    dtype, ``scope`` and ``source`` say where the node comes from and never change what it means.
+    """
+
+    prim: Primitive
+    inputs: tuple[Node, ...]
+    attrs: Mapping[str, Any]
+    type: TensorType
+    scope: Scope
+    source: Source | None = None
+
+    @property
+    def shape(self) -> Shape:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.type.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.type.shape)
+
+    @property
+    def name(self) -> str:
+        """A leaf's name; the empty text for every other node."""
+        return str(self.attrs.get("name", ""))
+
+    @property
+    def line(self) -> str:
+        """The user's line that built this node: ``model.py:41``."""
+        return source_text(self.source)
+
+    @property
+    def T(self) -> Node:
+        """The node with its axes reversed."""
+        return _call("transpose", self)
+
+    def __repr__(self) -> str:
+        name = f" {self.name!r}" if self.name else ""
+        inside = f" in {self.scope}" if self.scope.path or self.scope.order else ""
+        return f"<{self.prim.name}{name} {self.type}{inside}>"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Primitive:
+    """One row: everything the engine knows about an op.
+
+    ``eval(xp, *arrays, **attrs)`` computes it with numpy (or a module like it). ``infer(*types,
+    **attrs)`` gives the result's type or raises. ``vjp(ct, y, *xs, **attrs)`` gives one cotangent
+    node, or None, per input; it never un-broadcasts, `grad` does. ``vjp=None`` says that no
+    gradient flows. ``kernel`` is the scalar expression of an elementwise op for fused loops,
+    ``onnx`` an operator's name where attributes map one to one, ``symbol`` the label in pictures.
+    """
+
+    name: str
+    kind: Kind
+    eval: Callable[..., Any] | None
+    infer: Callable[..., TensorType]
+    vjp: Callable[..., tuple[Node | None, ...]] | None
+    kernel: str | None = None
+    onnx: str | None = None
+    symbol: str = ""
+
+    def __call__(self, *inputs: Node, **attrs: Any) -> Node:
+        """Build the node ``self(*inputs, **attrs)`` in the current scope."""
+        try:
+            type_ = self.infer(*[node.type for node in inputs], **attrs)
+        except GraphError as error:
+            raise type(error)(f"{self.name}: {error}{place(HERE.scope, caller())}") from None
+        return _new_node(self, inputs, attrs or NO_ATTRS, type_, HERE.scope, caller())
+
+    def __repr__(self) -> str:
+        return f"<primitive {self.name}>"
+
+
+def rebuild(node: Node, inputs: tuple[Node, ...], attrs: Mapping[str, Any] | None = None) -> Node:
+    """The same op on other inputs, in the same scope and from the same line, its type re-inferred.
+
+    >>> import minigrad as mg
+    >>> x, y = mg.input("x", 3), mg.input("y", 5)
+    >>> rebuild(mg.exp(x), (y,)).type
+    f32[5]
+    """
+    attrs = node.attrs if attrs is None else attrs
+    if len(inputs) == len(node.inputs) and attrs is node.attrs:
+        if all(a.type == b.type for a, b in zip(inputs, node.inputs, strict=True)):
+            return _new_node(node.prim, inputs, attrs, node.type, node.scope, node.source)
+    try:
+        type_ = node.prim.infer(*[i.type for i in inputs], **attrs)
+    except GraphError as error:
+        message = f"{node.prim.name}: {error}{place(node.scope, node.source)}"
+        raise type(error)(message) from None
+    return _new_node(node.prim, inputs, attrs, type_, node.scope, node.source)
+
+
+class _Draft(Operators):
+    """A node under construction: a frozen dataclass's own __init__ takes three times as long."""
+
+    __slots__ = ("prim", "inputs", "attrs", "type", "scope", "source")
+
+    def __init__(
+        self,
+        prim: Primitive,
+        inputs: tuple[Node, ...],
+        attrs: Mapping[str, Any],
+        type_: TensorType,
+        scope: Scope,
+        source: Source | None,
+    ) -> None:
+        self.prim = prim
+        self.inputs = inputs
+        self.attrs = attrs
+        self.type = type_
+        self.scope = scope
+        self.source = source
+
+    if TYPE_CHECKING:
+        __class__: ClassVar[Any]
+
+
+def _new_node(
+    prim: Primitive,
+    inputs: tuple[Node, ...],
+    attrs: Mapping[str, Any],
+    type_: TensorType,
+    scope: Scope,
+    source: Source | None,
+) -> Node:
+    draft: Any = _Draft(prim, inputs, attrs, type_, scope, source)
+    draft.__class__ = Node  # same slots; from here on it is frozen
+    node: Node = draft
+    return node
+
+
+def _call(name: str, *operands: Any) -> Node:
+    node: Node = FUNCTIONS[name](*operands)
+    return node

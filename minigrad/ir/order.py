@@ -1,0 +1,87 @@
+"""Walks over nodes: topological order, consumers, reachability. Nothing here recurses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from .node import Kind, Node, rebuild
+
+
+def toposort(roots: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node]:
+    """Every node that the roots need, operands first; the order depends on structure alone.
+
+    Nodes in ``stop`` are left out, and so is what only they need.
+
+    >>> import minigrad as mg
+    >>> x = mg.input("x", 3)
+    >>> [n.prim.name for n in toposort([mg.exp(x) * x])]
+    ['input', 'exp', 'mul']
+    """
+    order: list[Node] = []
+    done: dict[Node, bool] = dict.fromkeys(stop, True)
+    stack = list(roots)[::-1]
+    while stack:
+        node = stack.pop()
+        finished = done.get(node)
+        if finished is None:
+            done[node] = False
+            stack.append(node)
+            stack.extend([operand for operand in node.inputs[::-1] if operand not in done])
+        elif not finished:
+            done[node] = True
+            order.append(node)
+    return order
+
+
+def consumers(order: Iterable[Node]) -> dict[Node, list[Node]]:
+    """For every node of ``order`` the nodes that read it, one entry a use."""
+    uses: dict[Node, list[Node]] = {}
+    for node in order:
+        uses.setdefault(node, [])
+        for operand in node.inputs:
+            uses.setdefault(operand, []).append(node)
+    return uses
+
+
+def depending_on(order: Iterable[Node], sources: Iterable[Node]) -> set[Node]:
+    """The nodes of a topological ``order`` that some source reaches, the sources among them."""
+    reached = set(sources)
+    for node in order:
+        if node not in reached and not reached.isdisjoint(node.inputs):
+            reached.add(node)
+    return reached
+
+
+def substitute(roots: Iterable[Node], replacement: Mapping[Node, Node]) -> list[Node]:
+    """The roots with some nodes replaced; a replaced node's own operands are not visited.
+
+    What does not depend on a replaced node is kept as it is, so identity is preserved.
+
+    >>> import minigrad as mg
+    >>> x, y = mg.input("x", 3), mg.input("y", 3)
+    >>> out, = substitute([mg.exp(x) + x], {x: y})
+    >>> out.inputs[1] is y
+    True
+    """
+    roots = list(roots)
+    mapped: dict[Node, Node] = dict(replacement)
+    for node in toposort(roots, stop=replacement):
+        inputs = tuple([mapped.get(operand, operand) for operand in node.inputs])
+        if any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
+            mapped[node] = rebuild(node, inputs)
+    return [mapped.get(root, root) for root in roots]
+
+
+def map_nodes(
+    roots: Iterable[Node], rule: Callable[[Node, tuple[Node, ...]], Node]
+) -> dict[Node, Node]:
+    """Old node to new node, where ``rule(node, new_inputs)`` makes each new one."""
+    mapped: dict[Node, Node] = {}
+    for node in toposort(roots):
+        mapped[node] = rule(node, tuple([mapped[operand] for operand in node.inputs]))
+    return mapped
+
+
+def is_leaf(node: Node) -> bool:
+    """True for inputs, parameters, states and constants."""
+    return node.prim.kind is Kind.LEAF
