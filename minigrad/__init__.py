@@ -5,3 +5,4 @@ from .backends import Executable, compile, evaluate
 from .ir import Graph, GraphError, Kind, Node, Primitive, Scope, TensorType, Update, scope
 from .passes import retype, scalarize, to_inference
 from .primitives import *  # noqa: F403
+from .train import optim, schedule
