@@ -1,5 +1,21 @@
 """Training: optimisers and schedules as graph, data, checkpoints, and a loop that ties them."""
 
-from . import optim, schedule
+from . import checkpoint, data, optim, schedule
+from .checkpoint import load, save
+from .loop import Epoch, Run, accuracy, fit, load_run, predict, save_run
 
-__all__ = ["optim", "schedule"]
+__all__ = [
+    "Epoch",
+    "Run",
+    "accuracy",
+    "checkpoint",
+    "data",
+    "fit",
+    "load",
+    "load_run",
+    "optim",
+    "predict",
+    "save",
+    "save_run",
+    "schedule",
+]
