@@ -1,0 +1,63 @@
+"""Pictures of graphs: ``mg.render(graph, "bn1.svg", region="bn1", gradients=True)``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..ir import FUNCTIONS, Graph, Node
+from .dot import dot_text
+from .output import Drawing, format_of
+from .scene import View, compose
+
+__all__ = ["Drawing", "render"]
+
+
+def render(
+    graph: Graph | Node | Sequence[Node],
+    path: str | os.PathLike[str] | None = None,
+    region: str | None = None,
+    gradients: bool = False,
+    values: Mapping[Any, Any] | None = None,
+    *,
+    depth: int | None = None,
+    expand: Sequence[str] = (),
+    limit: int = 150,
+) -> Drawing:
+    """Draw a graph; the result shows itself in a notebook and is written to ``path`` if given.
+
+    Parameters
+    ----------
+    graph : a graph, a node or several nodes.
+    path : a file; ``.svg``, ``.png``, ``.pdf``, ``.dot`` or ``.gv`` says the format.
+    region : a scope: draw only its nodes, and as ghosts what goes in and comes out.
+    gradients : differentiate the output ``loss`` and draw, beside each op, the nodes that its
+        derivative rule made. Without a loss, the region's results get an incoming gradient ``u``.
+    values : a feed as for `evaluate`; each box then shows mean, std, min, max and a histogram.
+        Cotangents that are not fed are drawn from a standard normal with a fixed seed.
+    depth : fold every scope of this depth and deeper into one box; chosen by itself above ``limit``.
+    expand : scopes that stay open in spite of ``depth``.
+    limit : how many boxes a picture may have before scopes are folded.
+
+    Raises RegionError for an unknown scope, GraphError for an unknown suffix or a path that
+    cannot be written, GradientError when no gradient reaches what is drawn, FeedError for a bad
+    feed. The same graph gives the same bytes, in every process.
+
+    >>> import minigrad as mg
+    >>> x = mg.input("x", ("N", 4))
+    >>> drawing = mg.render(x * x)
+    >>> drawing.dot.count("n0 -> n1")
+    2
+    """
+    if path is not None:
+        format_of(path)
+    drawn = graph if isinstance(graph, Graph) else Graph((), graph)  # type: ignore[arg-type]
+    view = View(region, gradients, values, depth, tuple(expand), limit)
+    drawing = Drawing(dot_text(compose(drawn, view)))
+    if path is not None:
+        drawing.save(path)
+    return drawing
+
+
+FUNCTIONS["svg"] = lambda graph: render(graph).svg

@@ -1,0 +1,179 @@
+"""Boxes and arrows for nodes, folded scopes, outputs and updates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ..ir import Node, consumers, is_leaf
+from .captions import clipped, header, inline
+from .gradients import Differentiated, accumulations
+from .picture import Arrow, Box
+from .statistics import Summary
+
+if TYPE_CHECKING:
+    from .captions import Captions
+    from .collapse import Group
+
+# Ops whose operands may change places; the operands of every other op are numbered.
+COMMUTATIVE = ("add", "mul", "maximum", "minimum", "equal")
+_NUMBERS = "①②③④⑤⑥⑦⑧⑨"
+
+
+class Draft:
+    """A picture under construction.
+
+    Keys come from places in the graph's order, so the same graph gives the same picture:
+    ``n7`` is its node 7, ``s7`` the folded scope that starts there, ``o7`` what leaves it.
+    """
+
+    def __init__(
+        self,
+        found: Differentiated,
+        captions: Captions,
+        groups: Mapping[Node, Group],
+        summaries: Mapping[Node, Summary],
+        outputs: Mapping[str, Node],
+    ) -> None:
+        self.found, self.captions, self.groups = found, captions, groups
+        self.summaries, self.outputs = summaries, outputs
+        self.boxes: dict[str, Box] = {}
+        self.arrows: dict[Arrow, None] = {}
+        self.keys: dict[Node, str] = {}
+        graph = found.graph
+        self.index = {n: i for i, n in enumerate(dict.fromkeys([*graph.nodes, *graph.inputs]))}
+
+    def draw(self, inside: Sequence[Node], ghosts: Sequence[Node]) -> None:
+        """Everything inside, what it reads from outside, and where its results go."""
+        for node in ghosts:
+            self._add(node, ghost=True)
+        for node in inside:
+            if not inline(node):
+                self._add(node, ghost=False)
+        self._connect(inside)
+        self._leave(inside)
+        self._update(inside)
+
+    def _add(self, node: Node, ghost: bool) -> None:
+        group = None if ghost else self.groups.get(node)
+        key = f"n{self.index[node]}" if group is None else f"s{self.index[group.nodes[0]]}"
+        if group is None:
+            self.boxes[key] = self._node_box(key, node, ghost)
+        elif key not in self.boxes:
+            self.boxes[key] = _group_box(key, group)
+        self.keys[node] = key
+
+    def _node_box(self, key: str, node: Node, ghost: bool) -> Box:
+        symbol, op = header(node)
+        kind = node.prim.name if is_leaf(node) else "gradient" if node.scope.order else "forward"
+        caption = self.captions.name(node) if ghost else self.captions.caption(node)
+        if is_leaf(node):
+            op = f"{kind} {clipped(node.name, 32)}" if node.name != caption else kind
+        elif ghost:
+            symbol, op = "", f"from {clipped(str(node.scope) or 'outside', 32)}"
+        if node in self.found.incoming:
+            caption = f"{caption} = dL/d{self._output_name(self.found.incoming[node])}"
+        told = [node.name, str(node.type), str(node.scope), node.line]
+        return Box(
+            key,
+            kind,
+            symbol,
+            op,
+            caption,
+            str(node.type),
+            node.scope.path if not ghost else (),
+            node.scope.order,
+            ghost=ghost,
+            summary=self.summaries.get(node),
+            tooltip=clipped(" ".join(part for part in told if part), 200),
+        )
+
+    def _connect(self, inside: Sequence[Node]) -> None:
+        merged = accumulations(self.found.graph.nodes, self.found.cotangents)
+        sums = {term for terms in merged.values() for term in terms}
+        for node in inside:
+            if node not in self.keys:
+                continue
+            numbered = (
+                node.prim.name not in COMMUTATIVE
+                and sum(operand in self.keys for operand in node.inputs) > 1
+            )
+            for position, operand in enumerate(node.inputs):
+                tail, head = self.keys.get(operand), self.keys[node]
+                if tail is None or (tail == head and node in self.groups):
+                    continue
+                label = str(operand.type)
+                if numbered and node not in self.groups and position < len(_NUMBERS):
+                    label = f"{_NUMBERS[position]} {label}"
+                kind = self._kind(operand, node)
+                if node in sums:
+                    kind = "term"
+                place = 0 if node in self.groups or operand in self.groups else position
+                self.arrows[Arrow(tail, head, kind, label, place)] = None
+
+    def _kind(self, tail: Node, head: Node) -> str:
+        """Whether a use carries a value forward, a gradient back, or lends one to the other."""
+        if not head.scope.order:
+            return "data"
+        incoming = tail.scope.order or tail in self.found.incoming
+        return "gradient" if incoming else "saved"
+
+    def _leave(self, inside: Sequence[Node]) -> None:
+        """A ghost for every value that is an output or is read outside."""
+        own = set(inside)
+        uses = consumers(self.found.graph.nodes)
+        updated = {update.value for update in self.found.graph.updates}
+        names: dict[Node, list[str]] = {}
+        for name, node in self.outputs.items():
+            names.setdefault(node, []).append(name)
+        for node in inside:
+            if is_leaf(node) and node not in names:
+                continue
+            readers = [n for n in uses.get(node, ()) if n not in own]
+            readers = [n for n in readers if n.scope.order == node.scope.order]
+            if node not in names and (not readers or node in updated or inline(node)):
+                continue
+            key = f"o{self.index[node]}"
+            where = dict.fromkeys(str(n.scope) or n.prim.name for n in readers)
+            told = "output" if node in names else f"to {clipped(', '.join(where), 40)}"
+            caption = ", ".join(names.get(node, ())) or self.captions.name(node)
+            kind = "output"
+            self.boxes[key] = Box(
+                key, kind, "", told, clipped(caption, 40), str(node.type), (),
+                node.scope.order, ghost=node not in names, tooltip=clipped(caption, 200),
+            )  # fmt: skip
+            flow = "gradient" if node.scope.order else "data"
+            if node in self.keys:
+                self.arrows[Arrow(self.keys[node], key, flow, str(node.type))] = None
+
+    def _update(self, inside: Sequence[Node]) -> None:
+        """A dashed arrow from every new value to its state."""
+        for update in self.found.graph.updates:
+            tail, head = self.keys.get(update.value), self.keys.get(update.state)
+            if tail is not None and head is not None and tail != head:
+                self.arrows[Arrow(tail, head, "update", "next step")] = None
+
+    def _output_name(self, node: Node) -> str:
+        for name, output in self.outputs.items():
+            if output is node:
+                return clipped(name, 16)
+        return "y" if len(self.found.incoming) == 1 else self.captions.name(node)
+
+
+def _group_box(key: str, group: Group) -> Box:
+    count = sum(not inline(node) for node in group.nodes)
+    notes = [group.op_counts]
+    if group.parameters:
+        notes.append(f"{group.parameters:,} numbers to train")
+    return Box(
+        key,
+        "elided" if group.elided else "scope",
+        "⋮" if group.elided else "",
+        "left out of the picture" if group.elided else f"{count:,} nodes",
+        f"{count:,} nodes" if group.elided else clipped(str(group.scope), 60),
+        "",
+        () if group.elided else group.scope.path[:-1],
+        group.scope.order,
+        notes=tuple(note for note in notes if note),
+        tooltip=clipped(str(group.scope), 200),
+    )

@@ -1,0 +1,183 @@
+"""What a box says: a formula in the paper's signs, derived from the nodes and the leaves' names.
+
+Nothing here knows a layer. A leaf called ``bn1/gamma`` is written γ, the statistic that stands
+for the state ``running_mean`` at inference is written μ, and every other node is written by the
+formula of its op over the texts of its operands, or by its letter where that would be long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..ir import Graph, Kind, Node, is_leaf, node_names, value_text
+from ..ir.text import attr_text
+
+# The sign of a leaf, by the last part of its name without ``running_`` and the like.
+SIGNS = {"gamma": "γ", "beta": "β", "mean": "μ", "var": "σ²", "variance": "σ²", "std": "σ"}
+PREFIXES = ("running_", "moving_", "batch_")
+# What is multiplied by a leaf of this name has a sign of its own in the papers.
+SCALED = {"gamma": "x̂"}
+
+_POWERS = {2.0: "{0}²", 3.0: "{0}³", -1.0: "1/{0}", -2.0: "1/{0}²", 0.5: "√{0}"}
+# op: (formula, how tightly it binds); 0 is a sum, 1 a product, 2 a sign or power, 3 an atom.
+_FORMULAS: dict[str, tuple[str, int]] = {
+    "add": ("{0} + {1}", 0),
+    "sub": ("{0} − {1}", 0),
+    "mul": ("{0} · {1}", 1),
+    "div": ("{0} / {1}", 1),
+    "matmul": ("{0} @ {1}", 1),
+    "neg": ("−{0}", 1),
+    "pow": ("{0}^{1}", 2),
+    "sqrt": ("√{0}", 2),
+    "sum": ("Σ {0}", 1),
+    "less": ("{0} < {1}", -1),
+    "less_equal": ("{0} ≤ {1}", -1),
+    "equal": ("{0} = {1}", -1),
+}
+TRANSPARENT = ("reshape", "broadcast_to", "cast")  # the same numbers under another type
+_INLINE, _LONGEST = 16, 40  # characters
+
+
+@dataclass
+class Captions:
+    """The texts of a graph's nodes; ``cotangents`` (node -> its gradient) name the gradients."""
+
+    graph: Graph
+    cotangents: Mapping[Node, Node] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._letters = node_names(self.graph)
+        self.signs = _signs(self.graph)
+        self._bodies: dict[Node, tuple[str, int]] = {}
+        self._texts: dict[Node, tuple[str, int]] = {}
+        self.referred: set[Node] = set()
+        for node in self.graph.nodes:
+            self._describe(node)
+            if node in self.cotangents and (ct := self.cotangents[node]) not in self.signs:
+                self.signs[ct] = self._differential(node)
+
+    def name(self, node: Node) -> str:
+        """The sign, leaf name or letter that the node goes by."""
+        return self.signs.get(node) or clipped(self._letters[node].rsplit("/", 1)[-1], _INLINE)
+
+    def text(self, node: Node) -> str:
+        """The node as an operand would be written."""
+        return self._texts[node][0]
+
+    def caption(self, node: Node) -> str:
+        """``μ = mean(x)``; without the name when no other caption uses it."""
+        if is_leaf(node):
+            return self.name(node)
+        body = self._bodies[node][0]
+        named = node in self.signs or node in self.referred
+        return clipped(f"{self.name(node)} = {body}" if named else body, _LONGEST)
+
+    def _describe(self, node: Node) -> None:
+        if is_leaf(node):
+            atom = inline(node) or self.name(node)
+            self._bodies[node] = self._texts[node] = (atom, 3)
+            return
+        body = self._bodies[node] = self._body(node)
+        if node in self.signs:
+            self._texts[node] = (self.signs[node], 3)
+        elif len(body[0]) <= _INLINE:
+            self._texts[node] = body
+        else:
+            self._texts[node] = (self.name(node), 3)
+
+    def _body(self, node: Node) -> tuple[str, int]:
+        name = node.prim.name
+        if name in TRANSPARENT:
+            return self._operand(node.inputs[0])
+        template, binding = _FORMULAS.get(name, ("", 3))
+        if name == "pow" and (power := scalar(node.inputs[1])) in _POWERS:
+            template = _POWERS[power]
+            binding = 1 if template.startswith("1/") else 2
+        if not template:
+            return f"{name}({', '.join(self._operand(i)[0] for i in node.inputs)})", 3
+        texts = []
+        for position, operand in enumerate(node.inputs):
+            text, tightness = self._operand(operand)
+            loose = tightness < binding or (
+                tightness == binding
+                and (position > 0 or binding == 2)
+                and name not in ("add", "mul")
+            )
+            texts.append(f"({text})" if loose else text)
+        return template.format(*texts), binding
+
+    def _operand(self, node: Node) -> tuple[str, int]:
+        text = self._texts[node]
+        if not is_leaf(node) and node not in self.signs and text[0] == self.name(node):
+            self.referred.add(node)
+        return text
+
+    def _differential(self, node: Node) -> str:
+        text, binding = self._texts[node]
+        if not is_leaf(node) and node not in self.signs and text == self.name(node):
+            self.referred.add(node)
+        return f"d{text}" if binding == 3 else f"d({text})"
+
+
+def header(node: Node) -> tuple[str, str]:
+    """The symbol of the op, and its name with its static arguments."""
+    name = node.prim.name
+    shown = {k: v for k, v in node.attrs.items() if k == "axis" and node.prim.kind is not Kind.LEAF}
+    attrs = " ".join(f"{k}={attr_text(v).strip('(,)')}" for k, v in shown.items())
+    symbol = node.prim.symbol if node.prim.symbol != name else ""
+    return symbol, f"{name} {attrs}".strip()
+
+
+def inline(node: Node) -> str:
+    """The number of a scalar constant, else nothing: it is written where it is used."""
+    if node.prim.name == "constant" and node.ndim == 0:
+        value = float(node.attrs["value"])
+        return f"{value:g}" if value == value else value_text(node.attrs["value"])
+    return ""
+
+
+def scalar(node: Node) -> float | None:
+    """The value of a scalar constant."""
+    return float(node.attrs["value"]) if inline(node) else None
+
+
+def clipped(text: str, length: int) -> str:
+    """At most ``length`` characters of a text, on one line."""
+    line = " ".join(text[: length * 8].split()) if text.strip() else text
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def base_name(leaf: Node) -> str:
+    """``mean`` for ``bn1/running_mean``."""
+    name = leaf.name.rsplit("/", 1)[-1]
+    for prefix in PREFIXES:
+        name = name.removeprefix(prefix)
+    return name
+
+
+def _signs(graph: Graph) -> dict[Node, str]:
+    signs: dict[Node, str] = {}
+    for leaf in graph.leaves:
+        sign = SIGNS.get(base_name(leaf))
+        if sign:
+            signs[leaf] = f"running {sign}" if leaf.prim.name == "state" else sign
+    for update in graph.updates:
+        sign = SIGNS.get(base_name(update.state))
+        if sign and update.estimate is not None:
+            signs.setdefault(update.estimate, sign)
+        if sign and update.state.prim.name == "state":
+            signs.setdefault(update.value, f"next {sign}")
+    for node in graph.nodes:
+        if node.prim.name == "mul" and not node.scope.order:
+            for scale, scaled in (node.inputs, node.inputs[::-1]):
+                leaf = _behind_views(scale)
+                if leaf.prim.name == "parameter" and base_name(leaf) in SCALED:
+                    signs.setdefault(scaled, SCALED[base_name(leaf)])
+    return signs
+
+
+def _behind_views(node: Node) -> Node:
+    while node.prim.name in TRANSPARENT:
+        node = node.inputs[0]
+    return node

@@ -1,0 +1,217 @@
+"""A picture written as DOT: escaped labels, nested clusters, aligned rows, a legend.
+
+DOT is the one text that SVG, PNG and PDF are laid out from; equal pictures give equal bytes.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+from .picture import Arrow, Box, Picture
+from .style import ALARM, CLUSTER_FILLS, FAINT, FONT, INK, LINES, LOOKS, PAPER
+
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+
+
+def dot_text(picture: Picture) -> str:
+    """The DOT source of a picture."""
+    import graphviz
+
+    dot = graphviz.Digraph("minigrad")
+    dot.attr(
+        "graph", bgcolor=PAPER, fontname=FONT, fontsize="12", fontcolor=INK, newrank="true",
+        rankdir="TB", ranksep="0.32", nodesep="0.28", pad="0.2", outputorder="edgesfirst",
+    )  # fmt: skip
+    dot.attr("node", fontname=FONT, fontsize="10", fontcolor=INK, margin="0.08,0.04", height="0.3")
+    dot.attr("edge", fontname=FONT, fontsize="8", fontcolor=FAINT, arrowsize="0.7")
+    _clusters(dot, picture)
+    if picture.rows:
+        _align(dot, picture)
+    rows = {box.key: box.row for box in picture.boxes}
+    for arrow in picture.arrows:
+        _arrow(dot, arrow, rows.get(arrow.tail), rows.get(arrow.head))
+    _legend(dot, picture)
+    return str(dot.source)
+
+
+def escaped(text: str) -> str:
+    """Untrusted text for an HTML-like label: no markup, no line break, no control character."""
+    visible = "".join(c if c.isprintable() else " " for c in text)
+    return html.escape(visible, quote=True)
+
+
+def quoted(text: str) -> str:
+    """Untrusted text for a plain attribute: a backslash stays one, so ``\\N`` says just that."""
+    visible = "".join(c if c.isprintable() else " " for c in text)
+    return visible.replace("\\", "\\\\").replace("<", "‹").replace(">", "›")
+
+
+def _clusters(dot: Any, picture: Picture) -> None:
+    """Boxes inside the clusters of their scopes, outermost first; a gradient has its own."""
+    members: dict[tuple[str, ...], list[Box]] = {(): []}
+    for box in picture.boxes:
+        path = _cluster(box)
+        for length in range(len(path) + 1):
+            members.setdefault(path[:length], [])
+        members[path].append(box)
+    for box in members[()]:
+        _box(dot, box)
+    numbers = {path: str(i) for i, path in enumerate(members)}
+    open_: list[tuple[tuple[str, ...], Any]] = [((), dot)]
+    for path in sorted(p for p in members if p):
+        while path[: len(open_[-1][0])] != open_[-1][0]:
+            _close(open_)
+        cluster = _new_cluster(dot, path, numbers[path])
+        for box in members[path]:
+            _box(cluster, box)
+        open_.append((path, cluster))
+    while len(open_) > 1:
+        _close(open_)
+
+
+def _cluster(box: Box) -> tuple[str, ...]:
+    if not box.path or box.ghost:
+        return ()
+    return (
+        (*box.path, f"{'grad(' * box.order}{box.path[-1]}{')' * box.order}")
+        if box.order
+        else box.path
+    )
+
+
+def _close(open_: list[tuple[tuple[str, ...], Any]]) -> None:
+    _, cluster = open_.pop()
+    open_[-1][1].subgraph(cluster)
+
+
+def _new_cluster(dot: Any, path: tuple[str, ...], number: str) -> Any:
+    import graphviz
+
+    cluster = graphviz.Digraph(f"cluster_{number}")
+    gradient = path[-1].startswith("grad(")
+    cluster.attr(
+        label=f"<<B>{escaped(_short(path[-1], 40))}</B>>", labeljust="l", style="rounded,filled",
+        fillcolor="#fffaf5" if gradient else CLUSTER_FILLS[min(len(path), 3) - 1],
+        color=LOOKS["gradient"].line if gradient else "#8b98a8", penwidth="1.2", margin="10",
+    )  # fmt: skip
+    return cluster
+
+
+def _box(dot: Any, box: Box) -> None:
+    look = LOOKS[box.kind]
+    bad = box.summary is not None and box.summary.bad > 0
+    style = look.style
+    if box.ghost and box.kind not in ("input", "parameter", "state"):
+        style = f"{style.replace('filled', '').strip(',')},dashed".strip(",")
+    elif box.ghost:
+        style = f"{style},dashed"
+    dot.node(
+        box.key,
+        label=_label(box, bad),
+        shape=look.shape,
+        style=style,
+        fillcolor=look.fill,
+        color=ALARM if bad else look.line,
+        penwidth="2.5" if bad else "1.2",
+        tooltip=quoted(box.tooltip) or " ",
+    )
+
+
+def _label(box: Box, bad: bool) -> str:
+    head = escaped(_short(box.op, 60))
+    if box.symbol:
+        head = f'<FONT POINT-SIZE="11"><B>{escaped(box.symbol)}</B></FONT>  {head}'
+    lines = [f'<FONT POINT-SIZE="8" COLOR="{FAINT}">{head}</FONT>', _bold(box.caption)]
+    lines += [_small(note) for note in box.notes]
+    if box.summary is not None:
+        color = ALARM if bad else INK
+        lines += [_small(line, color) for line in box.summary.lines]
+        if box.summary.bars:
+            bars = "".join(_BLOCKS[max(round(b * 8), int(b > 0))] for b in box.summary.bars)
+            lines.append(f'<FONT POINT-SIZE="9" COLOR="{LOOKS[box.kind].line}">{bars}</FONT>')
+    rows = "".join(f"<TR><TD>{line}</TD></TR>" for line in lines)
+    return f'<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="1">{rows}</TABLE>>'
+
+
+def _bold(text: str) -> str:
+    return f"<B>{escaped(_short(text, 60))}</B>"
+
+
+def _small(text: str, color: str = FAINT) -> str:
+    return f'<FONT POINT-SIZE="8" COLOR="{color}">{escaped(_short(text, 60))}</FONT>'
+
+
+def _short(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def _arrow(dot: Any, arrow: Arrow, tail_row: int | None, head_row: int | None) -> None:
+    line = LINES[arrow.kind]
+    style = {"color": line.color, "style": line.style, "penwidth": line.width}
+    if arrow.label and arrow.kind != "saved":
+        style["label"] = f" {quoted(arrow.label)} "
+    if arrow.kind in ("saved", "update"):
+        style["constraint"] = "false"
+    if arrow.kind == "update":
+        style["fontcolor"] = line.color
+    if tail_row is not None and head_row is not None and tail_row > head_row:
+        dot.edge(arrow.head, arrow.tail, dir="back", **style)
+    else:
+        dot.edge(arrow.tail, arrow.head, **style)
+
+
+def _align(dot: Any, picture: Picture) -> None:
+    """One rank a row, held in order by a column of invisible points; forward left of gradient."""
+    rows: list[list[Box]] = [[] for _ in range(picture.rows)]
+    for box in picture.boxes:
+        rows[box.row or 0].append(box)
+    import graphviz
+
+    for number, row in enumerate(rows):
+        rank = graphviz.Digraph(f"row_{number}")
+        rank.attr(rank="same")
+        rank.node(f"r{number}", shape="point", style="invis", width="0", height="0", label="")
+        for box in row:
+            rank.node(box.key)
+        dot.subgraph(rank)
+        _sides(dot, row)
+    for number in range(picture.rows - 1):
+        dot.edge(f"r{number}", f"r{number + 1}", style="invis", weight="10")
+
+
+def _sides(dot: Any, row: Sequence[Box]) -> None:
+    forward = [box.key for box in row if not _is_gradient(box)]
+    gradient = [box.key for box in row if _is_gradient(box)]
+    for left in forward:
+        for right in gradient:
+            dot.edge(left, right, style="invis")
+
+
+def _is_gradient(box: Box) -> bool:
+    return box.order > 0 or " = dL/d" in box.caption
+
+
+def _legend(dot: Any, picture: Picture) -> None:
+    """Only what the picture uses, as one table."""
+    kinds = [k for k in LOOKS if any(b.kind == k for b in picture.boxes) and k != "output"]
+    lines = [k for k in LINES if any(a.kind == k for a in picture.arrows)]
+    cells = [_key(LOOKS[k].fill, LOOKS[k].line, "  ", LOOKS[k].legend) for k in kinds]
+    signs = {"solid": "→", "bold": "➞", "dotted": "┄", "dashed": "⇢"}
+    cells += [
+        _key(PAPER, PAPER, signs[LINES[k].style], LINES[k].legend, LINES[k].color) for k in lines
+    ]
+    if not cells:
+        return
+    rows = "".join(f"<TR>{''.join(cells[i : i + 4])}</TR>" for i in range(0, len(cells), 4))
+    table = f'<<TABLE BORDER="0" CELLSPACING="4" CELLPADDING="1">{rows}</TABLE>>'
+    dot.attr("graph", label=table, labelloc="b", labeljust="l")
+
+
+def _key(fill: str, line: str, sign: str, text: str, ink: str = INK) -> str:
+    return (
+        f'<TD BGCOLOR="{fill}" COLOR="{line}" BORDER="1" WIDTH="20">'
+        f'<FONT COLOR="{ink}">{sign}</FONT></TD>'
+        f'<TD ALIGN="LEFT"><FONT POINT-SIZE="8">{escaped(text)}</FONT></TD>'
+    )

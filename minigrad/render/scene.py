@@ -1,0 +1,94 @@
+"""From a graph to a picture: what is drawn, what stands at the boundary, what goes in which row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..backends import evaluate
+from ..ir import Graph, Node, toposort
+from .boxes import Draft
+from .captions import Captions, inline
+from .collapse import fold
+from .gradients import Differentiated, differentiate
+from .picture import Picture
+from .rows import place_rows
+from .statistics import Summary, summarize
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What to draw of a graph; the arguments of `render`."""
+
+    region: str | None = None
+    gradients: bool = False
+    values: Mapping[Any, Any] | None = None
+    depth: int | None = None
+    expand: Sequence[str] = ()
+    limit: int = 150
+
+
+def compose(graph: Graph, view: View) -> Picture:
+    """The picture of a graph, or of one region of it with its boundary."""
+    found = Differentiated(graph, {})
+    inside = _inside(graph, view.region)
+    if view.gradients and not any(node.scope.order for node in inside):
+        found = differentiate(graph, inside)
+        inside = _inside(found.graph, view.region)
+    elif view.region is not None and not view.gradients:
+        inside = [node for node in inside if not node.scope.order] or inside
+    groups = fold(inside, view.depth, view.expand, view.limit)
+    ghosts = _ghosts(inside)
+    summaries = {}
+    if view.values is not None:
+        drawn = [n for n in (*ghosts, *inside) if n not in groups and not inline(n)]
+        summaries = _summaries(drawn, found, view.values)
+    captions = Captions(found.graph, found.cotangents)
+    draft = Draft(found, captions, groups, summaries, graph.outputs)
+    draft.draw(inside, ghosts)
+    boxes, rows = tuple(draft.boxes.values()), 0
+    if not groups and any(node.scope.order for node in inside):
+        boxes, rows = place_rows(draft, inside, ghosts)
+    return Picture(view.region or "", boxes, tuple(draft.arrows), rows)
+
+
+def _inside(graph: Graph, region: str | None) -> list[Node]:
+    if region is not None:
+        return list(graph.region(region))
+    return list(dict.fromkeys([*graph.inputs, *graph.nodes]))
+
+
+def _ghosts(nodes: Sequence[Node]) -> list[Node]:
+    """What the nodes read from outside."""
+    inside = set(nodes)
+    read = dict.fromkeys(operand for node in nodes for operand in node.inputs)
+    return [node for node in read if node not in inside and not inline(node)]
+
+
+def _summaries(
+    drawn: Sequence[Node], found: Differentiated, values: Mapping[Any, Any]
+) -> dict[Node, Summary]:
+    """Run the drawn nodes; a cotangent that is not fed is drawn from a standard normal."""
+    leaves = {leaf.name for leaf in (*found.graph.inputs, *found.graph.leaves)}
+    feed = dict(values)
+    random = np.random.default_rng(0)
+    for leaf, output in found.incoming.items():
+        if leaf not in feed and leaf.name not in feed:
+            shape = evaluate(output, _needed([output], feed, leaves)).shape
+            feed[leaf] = random.standard_normal(shape).astype(leaf.dtype)
+    arrays = evaluate(drawn, _needed(drawn, feed, leaves))
+    return {node: summarize(array) for node, array in zip(drawn, arrays, strict=True)}
+
+
+def _needed(nodes: Sequence[Node], feed: Mapping[Any, Any], known: set[str]) -> dict[Any, Any]:
+    """The part of a feed for the whole graph that some of its nodes need."""
+    order = set(toposort(nodes))
+    names = {node.name for node in order if node.name}
+    return {
+        key: value
+        for key, value in feed.items()
+        if (key in order if isinstance(key, Node) else key in names or key not in known)
+    }

@@ -1,0 +1,56 @@
+"""The visual language: one colour and one shape for each kind of box and arrow.
+
+Colours are light tints of Okabe and Ito's colour-blind-safe palette with a dark outline of the
+same hue; shapes and line styles say the same again, so that the pictures read in grey.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FONT = "DejaVu Sans,Verdana,Helvetica,Arial,sans-serif"
+INK, FAINT, ALARM, PAPER = "#1a1a1a", "#5f5f5f", "#c00000", "#ffffff"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a kind of box is drawn, and what the legend calls it."""
+
+    shape: str
+    fill: str
+    line: str
+    legend: str
+    style: str = "filled"
+
+
+LOOKS: dict[str, Look] = {
+    "input": Look("ellipse", "#fff6cc", "#8a6d00", "input"),
+    "parameter": Look("hexagon", "#dff3ea", "#00734f", "parameter, it trains"),
+    "state": Look("cylinder", "#f4e3ee", "#93477a", "state, carried to the next step"),
+    "constant": Look("box", "#f2f2f2", "#5f5f5f", "constant"),
+    "forward": Look("box", "#e3eefa", "#005a94", "forward op", "rounded,filled"),
+    "gradient": Look("box", "#fde6d3", "#b04a00", "gradient op", "rounded,filled"),
+    "output": Look("box", "#ffffff", "#1a1a1a", "result", "filled,bold"),
+    "scope": Look("folder", "#eef2f6", "#44546a", "folded scope"),
+    "elided": Look("box", "#ffffff", "#5f5f5f", "left out", "dotted"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """How a kind of arrow is drawn, and what the legend calls it."""
+
+    color: str
+    style: str
+    width: str
+    legend: str
+
+
+LINES: dict[str, Line] = {
+    "data": Line("#005a94", "solid", "1.3", "value"),
+    "gradient": Line("#b04a00", "solid", "1.3", "gradient"),
+    "term": Line("#b04a00", "bold", "2.4", "term of a sum of gradients"),
+    "saved": Line("#9aa7b4", "dotted", "1.0", "forward value read by a gradient"),
+    "update": Line("#93477a", "dashed", "1.6", "update: next step's state"),
+}
+CLUSTER_FILLS = ("#fbfbfd", "#f5f7fa", "#eff2f6")
