@@ -5,5 +5,6 @@ from .backends import Executable, compile, evaluate
 from .ir import Graph, GraphError, Kind, Node, Primitive, Scope, TensorType, Update, scope
 from .passes import retype, scalarize, to_inference
 from .primitives import *  # noqa: F403
+from .render import render
 from .train import accuracy, checkpoint, data, fit, load, load_run, optim, predict, save
 from .train import save_run, schedule
