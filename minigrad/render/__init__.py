@@ -36,7 +36,7 @@ def render(
         derivative rule made. Without a loss, the region's results get an incoming gradient ``u``.
     values : a feed as for `evaluate`; each box then shows mean, std, min, max and a histogram.
         Cotangents that are not fed are drawn from a standard normal with a fixed seed.
-    depth : fold every scope of this depth and deeper into one box; chosen by itself above ``limit``.
+    depth : fold every scope of this depth and deeper into one box; None chooses above ``limit``.
     expand : scopes that stay open in spite of ``depth``.
     limit : how many boxes a picture may have before scopes are folded.
 
@@ -47,7 +47,7 @@ def render(
     >>> import minigrad as mg
     >>> x = mg.input("x", ("N", 4))
     >>> drawing = mg.render(x * x)
-    >>> drawing.dot.count("n0 -> n1")
+    >>> drawing.dot.count("n0 -> n1")  # both operands of x * x
     2
     """
     if path is not None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ..ir import Node, consumers, is_leaf
+from ..ir import Node, consumers, is_leaf, toposort
 from .captions import clipped, header, inline
-from .gradients import Differentiated, accumulations
+from .gradients import Differentiated, accumulations, paths
 from .picture import Arrow, Box
 from .statistics import Summary
 
@@ -42,9 +42,23 @@ class Draft:
         self.keys: dict[Node, str] = {}
         graph = found.graph
         self.index = {n: i for i, n in enumerate(dict.fromkeys([*graph.nodes, *graph.inputs]))}
+        self.uses = consumers(graph.nodes)
+        gradients = [node for node in graph.nodes if node.scope.order]
+        self._main = set(toposort([*graph.outputs.values(), *gradients]))
+        self._results: set[Node] = set()
+        self._forks: dict[Node, tuple[str, ...]] = {}
+        self._sums = accumulations(graph.nodes, found.cotangents)
+        self._paths = paths(graph.nodes, found.cotangents)
 
     def draw(self, inside: Sequence[Node], ghosts: Sequence[Node]) -> None:
         """Everything inside, what it reads from outside, and where its results go."""
+        wanted = [n for n in (*ghosts, *inside) if is_leaf(n) or n in set(ghosts)]
+        cotangents = self.found.cotangents
+        self._results = {cotangents[n] for n in wanted if n in cotangents}
+        for node, additions in self._sums.items():
+            count = len(additions) + 1
+            note = f"{self.captions.text(node)} is read {count} times: {count} terms"
+            self._forks[additions[0]] = (clipped(note, 48),)
         for node in ghosts:
             self._add(node, ghost=True)
         for node in inside:
@@ -84,13 +98,15 @@ class Draft:
             node.scope.path if not ghost else (),
             node.scope.order,
             ghost=ghost,
+            side=not ghost and node not in self._main and node not in self.found.graph.inputs,
+            strong=node in self._results,
+            notes=self._forks.get(node, ()),
             summary=self.summaries.get(node),
             tooltip=clipped(" ".join(part for part in told if part), 200),
         )
 
     def _connect(self, inside: Sequence[Node]) -> None:
-        merged = accumulations(self.found.graph.nodes, self.found.cotangents)
-        sums = {term for terms in merged.values() for term in terms}
+        sums = {term for terms in self._sums.values() for term in terms}
         for node in inside:
             if node not in self.keys:
                 continue
@@ -108,6 +124,8 @@ class Draft:
                 kind = self._kind(operand, node)
                 if node in sums:
                     kind = "term"
+                if (reader := self._paths.get((node, position))) is not None:
+                    label = f"via {self.captions.text(reader)}  {label}"
                 place = 0 if node in self.groups or operand in self.groups else position
                 self.arrows[Arrow(tail, head, kind, label, place)] = None
 
@@ -121,7 +139,6 @@ class Draft:
     def _leave(self, inside: Sequence[Node]) -> None:
         """A ghost for every value that is an output or is read outside."""
         own = set(inside)
-        uses = consumers(self.found.graph.nodes)
         updated = {update.value for update in self.found.graph.updates}
         names: dict[Node, list[str]] = {}
         for name, node in self.outputs.items():
@@ -129,7 +146,7 @@ class Draft:
         for node in inside:
             if is_leaf(node) and node not in names:
                 continue
-            readers = [n for n in uses.get(node, ()) if n not in own]
+            readers = [n for n in self.uses.get(node, ()) if n not in own]
             readers = [n for n in readers if n.scope.order == node.scope.order]
             if node not in names and (not readers or node in updated or inline(node)):
                 continue

@@ -31,12 +31,14 @@ _FORMULAS: dict[str, tuple[str, int]] = {
     "pow": ("{0}^{1}", 2),
     "sqrt": ("√{0}", 2),
     "sum": ("Σ {0}", 1),
+    "count": ("count", 3),
     "less": ("{0} < {1}", -1),
     "less_equal": ("{0} ≤ {1}", -1),
     "equal": ("{0} = {1}", -1),
 }
 TRANSPARENT = ("reshape", "broadcast_to", "cast")  # the same numbers under another type
-_INLINE, _LONGEST = 16, 40  # characters
+EPSILON, SMALL = "ε", 0.011  # a number up to this, added to something, is written ε
+_INLINE, _LONGEST = 18, 44  # characters
 
 
 @dataclass
@@ -52,9 +54,10 @@ class Captions:
         self._bodies: dict[Node, tuple[str, int]] = {}
         self._texts: dict[Node, tuple[str, int]] = {}
         self.referred: set[Node] = set()
+        named = self._differentiated()
         for node in self.graph.nodes:
             self._describe(node)
-            if node in self.cotangents and (ct := self.cotangents[node]) not in self.signs:
+            if node in named and (ct := named[node]) not in self.signs:
                 self.signs[ct] = self._differential(node)
 
     def name(self, node: Node) -> str:
@@ -72,6 +75,19 @@ class Captions:
         body = self._bodies[node][0]
         named = node in self.signs or node in self.referred
         return clipped(f"{self.name(node)} = {body}" if named else body, _LONGEST)
+
+    def _differentiated(self) -> dict[Node, Node]:
+        """Forward node -> the gradient named after it.
+
+        Several nodes may share a cotangent (a sum hands it on): a node with a sign of its own
+        gives the name, else the one nearest to the loss. A cotangent that is fed has its own.
+        """
+        owners: dict[Node, Node] = {}
+        for node, ct in self.cotangents.items():
+            owner = owners.get(ct)
+            if owner is None or not (is_leaf(owner) or owner in self.signs):
+                owners[ct] = node
+        return {node: ct for ct, node in owners.items() if not is_leaf(ct)}
 
     def _describe(self, node: Node) -> None:
         if is_leaf(node):
@@ -99,6 +115,8 @@ class Captions:
         texts = []
         for position, operand in enumerate(node.inputs):
             text, tightness = self._operand(operand)
+            if epsilon(node) is operand:
+                text = EPSILON
             loose = tightness < binding or (
                 tightness == binding
                 and (position > 0 or binding == 2)
@@ -125,8 +143,19 @@ def header(node: Node) -> tuple[str, str]:
     name = node.prim.name
     shown = {k: v for k, v in node.attrs.items() if k == "axis" and node.prim.kind is not Kind.LEAF}
     attrs = " ".join(f"{k}={attr_text(v).strip('(,)')}" for k, v in shown.items())
-    symbol = node.prim.symbol if node.prim.symbol != name else ""
+    small = epsilon(node)
+    if small is not None:
+        attrs = f"{EPSILON} = {inline(small)}"
+    symbol = "" if name.startswith(node.prim.symbol) else node.prim.symbol
     return symbol, f"{name} {attrs}".strip()
+
+
+def epsilon(node: Node) -> Node | None:
+    """The operand of an addition that only keeps it away from zero."""
+    if node.prim.name != "add":
+        return None
+    small = [o for o in node.inputs if inline(o) and 0 < float(o.attrs["value"]) < SMALL]
+    return small[0] if len(small) == 1 else None
 
 
 def inline(node: Node) -> str:

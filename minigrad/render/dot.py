@@ -12,6 +12,7 @@ from typing import Any
 from .picture import Arrow, Box, Picture
 from .style import ALARM, CLUSTER_FILLS, FAINT, FONT, INK, LINES, LOOKS, PAPER
 
+UPDATES = "next step"  # the cluster of what only updates need
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
@@ -74,11 +75,9 @@ def _clusters(dot: Any, picture: Picture) -> None:
 def _cluster(box: Box) -> tuple[str, ...]:
     if not box.path or box.ghost:
         return ()
-    return (
-        (*box.path, f"{'grad(' * box.order}{box.path[-1]}{')' * box.order}")
-        if box.order
-        else box.path
-    )
+    if box.order:
+        return (*box.path, f"{'grad(' * box.order}{box.path[-1]}{')' * box.order}")
+    return (*box.path, UPDATES) if box.side else box.path
 
 
 def _close(open_: list[tuple[tuple[str, ...], Any]]) -> None:
@@ -90,11 +89,12 @@ def _new_cluster(dot: Any, path: tuple[str, ...], number: str) -> Any:
     import graphviz
 
     cluster = graphviz.Digraph(f"cluster_{number}")
-    gradient = path[-1].startswith("grad(")
+    gradient, update = path[-1].startswith("grad("), path[-1] == UPDATES
+    line = LOOKS["gradient" if gradient else "state"].line if gradient or update else "#8b98a8"
+    fill = "#fffaf5" if gradient else "#fcf7fa" if update else CLUSTER_FILLS[min(len(path), 3) - 1]
     cluster.attr(
         label=f"<<B>{escaped(_short(path[-1], 40))}</B>>", labeljust="l", style="rounded,filled",
-        fillcolor="#fffaf5" if gradient else CLUSTER_FILLS[min(len(path), 3) - 1],
-        color=LOOKS["gradient"].line if gradient else "#8b98a8", penwidth="1.2", margin="10",
+        fillcolor=fill, color=line, penwidth="1.2", margin="10",
     )  # fmt: skip
     return cluster
 
@@ -114,7 +114,7 @@ def _box(dot: Any, box: Box) -> None:
         style=style,
         fillcolor=look.fill,
         color=ALARM if bad else look.line,
-        penwidth="2.5" if bad else "1.2",
+        penwidth="2.6" if bad or box.strong else "1.2",
         tooltip=quoted(box.tooltip) or " ",
     )
 
@@ -182,11 +182,14 @@ def _align(dot: Any, picture: Picture) -> None:
 
 
 def _sides(dot: Any, row: Sequence[Box]) -> None:
-    forward = [box.key for box in row if not _is_gradient(box)]
-    gradient = [box.key for box in row if _is_gradient(box)]
-    for left in forward:
-        for right in gradient:
-            dot.edge(left, right, style="invis")
+    """From left to right: what only updates need, the forward pass, the gradient."""
+    sides: list[list[str]] = [[], [], []]
+    for box in row:
+        sides[2 if _is_gradient(box) else 0 if box.side else 1].append(box.key)
+    for left, right in ((0, 1), (0, 2), (1, 2)):
+        for tail in sides[left]:
+            for head in sides[right]:
+                dot.edge(tail, head, style="invis")
 
 
 def _is_gradient(box: Box) -> bool:

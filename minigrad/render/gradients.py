@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..autodiff import vjp
-from ..ir import Graph, GradientError, Node, TensorType, consumers, depending_on, is_leaf, toposort
+from ..ir import GradientError, Graph, Node, consumers, depending_on, is_leaf, toposort
 from ..primitives.leaf import INPUT
 
 LOSS = "loss"
@@ -109,6 +109,23 @@ def accumulations(
     return found
 
 
+def paths(nodes: Sequence[Node], cotangents: Mapping[Node, Node]) -> dict[tuple[Node, int], Node]:
+    """(addition, operand) -> the reader of the forward value that sent this cotangent back.
+
+    `grad` visits readers from the last to the first and adds as it goes.
+    """
+    uses = consumers([node for node in nodes if not node.scope.order])
+    found: dict[tuple[Node, int], Node] = {}
+    for node, spine in accumulations(nodes, cotangents).items():
+        readers = [reader for reader in uses[node] if reader in cotangents]
+        if len(readers) != len(spine) + 1:
+            continue
+        for addition, reader in zip(spine, readers, strict=False):
+            found[addition, 1] = reader
+        found[spine[-1], 0] = readers[-1]
+    return found
+
+
 def _float_ends(graph: Graph, region: Sequence[Node]) -> list[Node]:
     """What leaves the region for an output: its own outputs, and what a node outside reads."""
     inside = set(region)
@@ -140,8 +157,7 @@ def _cotangent(graph: Graph, output: Node, several: bool) -> Node:
     taken = {leaf.name for leaf in (*graph.inputs, *graph.leaves)}
     while name in taken:
         name += "'"
-    type_: TensorType = output.type
-    return INPUT(name=name, shape=type_.shape, dtype=type_.dtype)
+    return INPUT(name=name, shape=output.type.shape, dtype=output.type.dtype)
 
 
 def _used(leaves: Sequence[Node], roots: Sequence[Node]) -> list[Node]:

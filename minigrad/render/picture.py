@@ -16,7 +16,8 @@ class Box:
     """One node, one folded scope, or one elided run of nodes.
 
     ``kind`` picks shape and colour: input, parameter, state, constant, forward, gradient,
-    output, scope or elided. A ``ghost`` lies outside the region that is drawn.
+    output, scope or elided. A ``ghost`` lies outside the region that is drawn; ``side`` says
+    that only updates need the box; a ``strong`` one is what the picture is about.
     """
 
     key: str
@@ -29,6 +30,8 @@ class Box:
     order: int = 0
     row: int | None = None
     ghost: bool = False
+    side: bool = False
+    strong: bool = False
     notes: tuple[str, ...] = ()
     summary: Summary | None = None
     tooltip: str = ""

@@ -24,14 +24,15 @@ class Summary:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The numbers as text: one line for one number, else two, and one for what is not finite."""
+        """The numbers as text, and how many are not finite."""
         broken = (f"{self.bad} of {self.size} not finite",) if self.bad else ()
         if self.bad == self.size:
             return broken or ("empty",)
         if self.size == 1:
-            return (f"{self.mean:.4g}",)
-        spread = f"{self.mean:.3g} ± {self.std:.3g}"
-        return (spread, f"{self.low:.3g} … {self.high:.3g}", *broken)
+            return (_short(self.mean, 4),)
+        mean = "≈ 0" if 0 < abs(self.mean) < 1e-6 * self.std else _short(self.mean)
+        spread = f"{mean} ± {_short(self.std)}"
+        return (spread, f"{_short(self.low)} … {_short(self.high)}", *broken)
 
 
 def summarize(value: Any) -> Summary:
@@ -47,17 +48,22 @@ def summarize(value: Any) -> Summary:
     if not finite.size:
         return Summary(flat.size, np.nan, np.nan, np.nan, np.nan, bad, ())
     low, high = float(finite.min()), float(finite.max())
-    return Summary(
-        flat.size, float(finite.mean()), float(finite.std()), low, high, bad, _bars(finite)
-    )
+    with np.errstate(over="ignore", invalid="ignore"):  # sums of huge values
+        mean, std = float(finite.mean()), float(finite.std())
+    return Summary(flat.size, mean, std, low, high, bad, _bars(finite))
+
+
+def _short(number: float, digits: int = 3) -> str:
+    return f"{number:.{digits}g}".replace("-", "−")
 
 
 def _bars(finite: Any) -> tuple[float, ...]:
     if finite.size < 2:
         return ()
     low, high = float(finite.min()), float(finite.max())
-    if not high - low > abs(high) * 1e-12:  # one value: one bar
+    if not high / 2 - low / 2 > abs(high) * 1e-12:  # one value: one bar
         return (0.0,) * (BINS // 2) + (1.0,) + (0.0,) * (BINS - BINS // 2 - 1)
-    places = np.clip(((finite - low) * (BINS / (high - low))).astype(int), 0, BINS - 1)
+    share = (finite / 2 - low / 2) / (high / 2 - low / 2)  # halves: the range may overflow
+    places = np.clip((share * BINS).astype(int), 0, BINS - 1)
     counts = np.bincount(places, minlength=BINS)
     return tuple(float(c) for c in counts / counts.max())
