@@ -2,6 +2,7 @@
 
 from .autodiff import grad, jvp, value_and_grad, vjp
 from .backends import Executable, compile, evaluate
+from .functional import *  # noqa: F403
 from .ir import Graph, GraphError, Kind, Node, Primitive, Scope, TensorType, Update, scope
 from .passes import retype, scalarize, to_inference
 from .primitives import *  # noqa: F403

@@ -11,7 +11,7 @@ from ..ir import DTypeError, Kind, Node, Primitive, ShapeError, TensorType
 from ..ir import float_like, normalize_axes
 from ..ir.types import BOOL, FLOAT16, FLOAT32, INT64
 from .elementwise import cast, equal
-from .leaf import Operand, as_node, constant, floating
+from .leaf import Operand, _here, as_node, constant, floating
 from .shape import broadcast_to, reshape
 
 Axis: TypeAlias = int | tuple[int, ...] | list[int] | None
@@ -42,7 +42,7 @@ def _argmax_type(x: TensorType, *, axis: int, keepdims: bool) -> TensorType:
     return TensorType(_max_type(x, axis=(axis,), keepdims=keepdims).shape, INT64)
 
 
-def _count_type(x: TensorType, *, axis: tuple[int, ...]) -> TensorType:
+def _count_type(x: TensorType, *, axis: tuple[int, ...], at_least: int = 0) -> TensorType:
     normalize_axes(axis, x.ndim)
     return TensorType((), float_like(x.dtype))
 
@@ -65,8 +65,17 @@ def _accumulate(reduce: str) -> Any:
     return evaluate
 
 
-def _count(xp: Any, x: Any, *, axis: tuple[int, ...]) -> Any:
-    return xp.asarray(math.prod(x.shape[a] for a in axis), float_like(x.dtype))
+def _count(xp: Any, x: Any, *, axis: tuple[int, ...], at_least: int = 0) -> Any:
+    number = math.prod(x.shape[a] for a in axis)
+    _check_count(number, at_least, x.shape)
+    return xp.asarray(number, float_like(x.dtype))
+
+
+def _check_count(number: int, at_least: int, shape: Any) -> None:
+    if number < at_least:
+        raise ShapeError(
+            f"needs at least {at_least} elements to reduce, {list(shape)} has {number}"
+        )
 
 
 # --- derivatives -----------------------------------------------------------------------------
@@ -158,10 +167,11 @@ def argmax(x: Operand, axis: int = -1, *, keepdims: bool = False) -> Node:
     return ARGMAX(node, axis=found, keepdims=keepdims)
 
 
-def count(x: Operand, axis: Axis = None) -> Node:
+def count(x: Operand, axis: Axis = None, *, at_least: int = 0) -> Node:
     """How many elements a reduction over ``axis`` reads, as a scalar float.
 
-    A constant when the dims are known, else a node that reads the shape when it runs.
+    A constant when the dims are known, else a node that reads the shape when it runs. Raises
+    ShapeError, now or then, when there are fewer than ``at_least``.
 
     >>> import minigrad as mg
     >>> mg.count(mg.input("x", ("N", 3)), axis=0), mg.count(mg.input("x", ("N", 3)), axis=1)
@@ -170,14 +180,17 @@ def count(x: Operand, axis: Axis = None) -> Node:
     node = as_node(x)
     axes = _axes("count", axis, node)
     sizes = [node.type.shape[a] for a in axes]
-    if all(isinstance(size, int) for size in sizes):
-        return constant(np.asarray(math.prod(map(int, sizes)), float_like(node.type.dtype)))
-    return COUNT(node, axis=axes)
+    if not all(isinstance(size, int) for size in sizes):
+        return COUNT(node, axis=axes, at_least=at_least) if at_least else COUNT(node, axis=axes)
+    number = math.prod(map(int, sizes))
+    try:
+        _check_count(number, at_least, node.type.shape)
+    except ShapeError as error:
+        raise ShapeError(f"count: {error}{_here()}") from None
+    return constant(np.asarray(number, float_like(node.type.dtype)))
 
 
 def _axes(op: str, axis: Axis, node: Node) -> tuple[int, ...]:
-    from .leaf import _here
-
     try:
         return normalize_axes(axis, node.ndim)
     except ShapeError as error:
