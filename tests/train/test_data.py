@@ -238,13 +238,27 @@ def test_an_impossible_batch_is_explained(size, order, message):
         next(data.batches(small(), size, order))
 
 
-@pytest.mark.parametrize("shape", [(40, 9), (40, 3, 3), (40, 1, 3, 3)])
-def test_random_shift_moves_each_image_by_at_most_one(shape):
-    x = np.zeros((40, 3, 3), np.float32)
-    x[:, 1, 1] = 1
-    moved = data.random_shift(np.random.default_rng(0), x.reshape(shape)).reshape(40, 3, 3)
-    assert (moved.sum(axis=(1, 2)) == 1).all()
-    assert len({tuple(image.ravel()) for image in moved}) == 9
+@pytest.mark.parametrize("shape", [(6, 25), (6, 5, 5), (6, 1, 5, 5)])
+def test_random_affine_is_scipys_interpolation_at_the_same_points(shape):
+    ndimage = pytest.importorskip("scipy.ndimage")
+    x = np.random.default_rng(0).normal(size=(6, 5, 5))
+    rng = np.random.default_rng(3)
+    angle = rng.uniform(-0.4, 0.4, 6)
+    stretch, offset = 1 + rng.uniform(-0.2, 0.2, (2, 6)), rng.uniform(-1, 1, (2, 6))
+    expected = []
+    for k in range(6):
+        cos, sin = np.cos(angle[k]), np.sin(angle[k])
+        matrix = np.diag(stretch[:, k]) @ [[cos, -sin], [sin, cos]]
+        start = 2 + offset[:, k] - matrix @ [2, 2]
+        wide = ndimage.affine_transform(
+            np.pad(x[k], 3), matrix, 3 + start - matrix @ [3, 3], output_shape=(11, 11), order=1
+        )
+        expected.append(wide[3:8, 3:8])
+    moved = data.random_affine(
+        np.random.default_rng(3), x.reshape(shape), shift=1, turn=0.4, zoom=0.2
+    )
+    assert moved.shape == shape
+    np.testing.assert_allclose(moved.reshape(6, 5, 5), expected, atol=1e-12)
 
 
 def test_images_of_no_square_size_are_an_error():

@@ -4,7 +4,8 @@ Flow: `load` (or `digits`, `mnist`, `read_idx`, `read_npz`) -> `split` -> `Stand
 training part -> `batches`, whose `Order` says where in which epoch it is.
 """
 
-from .batches import Order, batches, random_shift
+from .augment import random_affine
+from .batches import Order, batches
 from .dataset import DataError, Dataset, split
 from .files import read_idx, read_npz, write_idx
 from .scaling import Standardizer
@@ -20,7 +21,7 @@ __all__ = [
     "load",
     "load_parts",
     "mnist",
-    "random_shift",
+    "random_affine",
     "read_idx",
     "read_npz",
     "split",

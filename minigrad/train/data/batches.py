@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .dataset import Array, DataError, Dataset, square_side
+from .dataset import Array, DataError, Dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +61,3 @@ def batches(
         if end >= len(data):
             after = Order(order.seed, order.epoch + 1)
         yield data.take(rows[start:end]), after
-
-
-def random_shift(rng: np.random.Generator, x: Array, pixels: int = 1) -> Array:
-    """Every image moved by up to ``pixels`` along each axis, zeros moving in.
-
-    ``x`` is ``(examples, ..., height, width)``, or flat square images ``(examples, size)``.
-    """
-    side = square_side(x) if x.ndim == 2 else 0
-    images = x.reshape(len(x), side, side) if side else x
-    height, width = images.shape[-2:]
-    edges = [(0, 0)] * (images.ndim - 2) + [(pixels, pixels)] * 2
-    padded = np.pad(images, edges)
-    offsets = rng.integers(0, 2 * pixels + 1, size=(len(x), 2))
-    moved = np.empty_like(images)
-    for down, right in np.ndindex(2 * pixels + 1, 2 * pixels + 1):
-        chosen = (offsets == (down, right)).all(axis=1)
-        moved[chosen] = padded[chosen, ..., down : down + height, right : right + width]
-    return moved.reshape(x.shape)
