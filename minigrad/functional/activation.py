@@ -5,8 +5,22 @@ from __future__ import annotations
 import math
 
 from ..ir import GraphError, Node
-from ..primitives import Operand, abs, erf, exp, floating, log, log1p, max, maximum, minimum
-from ..primitives import stop_gradient, sum, tanh, where
+from ..primitives import (
+    Operand,
+    abs,
+    erf,
+    exp,
+    floating,
+    log,
+    log1p,
+    max,
+    maximum,
+    minimum,
+    stop_gradient,
+    sum,
+    tanh,
+    where,
+)
 
 
 def relu(x: Operand) -> Node:

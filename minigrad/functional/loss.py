@@ -6,8 +6,18 @@ import numpy as np
 
 from ..ir import DTypeError, Node, ShapeError, normalize_axes, place
 from ..ir.scope import HERE, caller
-from ..primitives import Operand, as_node, cast, constant, equal, expand_dims, mean
-from ..primitives import floating, sum, where
+from ..primitives import (
+    Operand,
+    as_node,
+    cast,
+    constant,
+    equal,
+    expand_dims,
+    floating,
+    mean,
+    sum,
+    where,
+)
 from ..primitives.reduce import Axis
 from .activation import log_softmax
 
