@@ -28,12 +28,15 @@ def jvp(
     wrt = [wrt] if isinstance(wrt, Node) else list(wrt)
     if len(tangents) != len(wrt):
         raise GradientError(f"jvp: {len(tangents)} tangents for {len(wrt)} nodes")
-    cts = [INPUT(name=f"ct{i}", shape=y.type.shape, dtype=y.type.dtype) for i, y in enumerate(outputs)]
+    cts = [
+        INPUT(name=f"ct{i}", shape=y.type.shape, dtype=y.type.dtype) for i, y in enumerate(outputs)
+    ]
     pulled = vjp(outputs, wrt, cts)
-    reached = {ct for ct in cts if ct in set(toposort(pulled))}
+    reached = set(toposort(pulled))
     linear = [ct for ct in cts if ct in reached]
     pushed = dict(zip(linear, vjp(pulled, linear, tangents), strict=True)) if linear else {}
-    return [
-        pushed[ct] if ct in pushed else broadcast_to(constant(np.zeros((), y.type.dtype)), y.type.shape)
-        for ct, y in zip(cts, outputs, strict=True)
-    ]
+    return [pushed[ct] if ct in pushed else _zero(ct) for ct in cts]
+
+
+def _zero(ct: Node) -> Node:
+    return broadcast_to(constant(np.zeros((), ct.type.dtype)), ct.type.shape)

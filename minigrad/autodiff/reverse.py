@@ -11,8 +11,18 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from ..ir import HERE, DTypeError, GradientError, Node, Scope, TensorType, broadcast_shapes
-from ..ir import depending_on, place, toposort
+from ..ir import (
+    HERE,
+    DTypeError,
+    GradientError,
+    Node,
+    Scope,
+    TensorType,
+    broadcast_shapes,
+    depending_on,
+    place,
+    toposort,
+)
 from ..ir.errors import GraphError
 from ..primitives import Operand, as_node, broadcast_to, constant, reshape
 from ..primitives.elementwise import ADD
@@ -163,13 +173,11 @@ def _check(outputs: list[Node], wrt: list[Node], cts: Sequence[Operand] | None) 
 
 
 def _unconnected(node: Node, outputs: list[Node], active: set[Node]) -> str:
+    why = "the output does not depend on it"
     if any(output in active for output in outputs):
-        blockers = {
-            n.prim.name: n for n in toposort(outputs) if n.prim.vjp is None and n in active and n.inputs
-        }
-        why = f"no gradient flows through {', '.join(blockers)}" if blockers else "no path leads to it"
-    else:
-        why = "the output does not depend on it"
+        ends = [n for n in toposort(outputs) if n in active and n.inputs and n.prim.vjp is None]
+        names = ", ".join(dict.fromkeys(n.prim.name for n in ends))
+        why = f"no gradient flows through {names}" if names else "only integers lead to it"
     return f"grad: {node!r} has no gradient: {why}{_at(node)}"
 
 

@@ -35,7 +35,9 @@ def checked(node: Node, value: Any, dims: dict[str, int]) -> Array:
     known = dict(dims)
     if not bind_dims(wanted.shape, array.shape, dims):
         told = _told(wanted, known)
-        raise FeedError(f"{_title(node)} needs {wanted}{told}, was fed {list(array.shape)}{_at(node)}")
+        raise FeedError(
+            f"{_title(node)} needs {wanted}{told}, was fed {list(array.shape)}{_at(node)}"
+        )
     return array
 
 
@@ -49,7 +51,9 @@ def by_node(feed: Mapping[Any, Any] | None, leaves: Iterable[Node]) -> dict[Node
         elif key in names:
             found[names[key]] = value
         else:
-            raise FeedError(f"feed: nothing is called {key!r}; there is {', '.join(names) or 'none'}")
+            raise FeedError(
+                f"feed: nothing is called {key!r}; there is {', '.join(names) or 'none'}"
+            )
     return found
 
 

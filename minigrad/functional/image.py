@@ -46,7 +46,8 @@ def conv2d(
     steps, holes = _pair(stride), _pair(dilation)
     padded = _padded(image, window, steps, holes, padding)
     windows = unfold(padded, (2, 3), window, stride=steps, dilation=holes)
-    batch, _, high, wide = windows.type.shape[:4]
+    batch = windows.type.shape[0]
+    high, wide = int(windows.type.shape[2]), int(windows.type.shape[3])
     size = channels // groups * window[0] * window[1]
     rows = transpose(windows, (0, 2, 3, 1, 4, 5))  # [N, H', W', C, kh, kw]
     if groups == 1:

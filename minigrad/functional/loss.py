@@ -73,7 +73,7 @@ def cross_entropy(
             f"shape of the logits without axis {at}{where_}"
         )
     log_p = log_softmax(scores, at)
-    picked = sum(where(_is_label(target, shape[at], at), log_p, 0), at)
+    picked = sum(where(_is_label(target, int(shape[at]), at), log_p, 0), at)
     if not label_smoothing:
         return -mean(picked)
     return -mean((1 - label_smoothing) * picked + label_smoothing * mean(log_p, at))

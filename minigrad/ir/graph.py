@@ -224,9 +224,8 @@ def _checked_inputs(inputs: tuple[Node, ...], leaves: Sequence[Node]) -> tuple[N
     for node in (*inputs, *leaves):
         if node.name and names.setdefault(node.name, node) is not node:
             raise GraphError(
-                f"Graph: two leaves are called {node.name!r}: one{place(names[node.name].scope)} at "
-                f"{names[node.name].line}, one at {node.line}; give a layer a name of its own, "
-                "or build it under mg.scope"
+                f"Graph: two leaves are called {node.name!r}, from {names[node.name].line} and "
+                f"{node.line}; give each layer a name of its own, or build it under mg.scope"
             )
     return inputs
 

@@ -195,9 +195,8 @@ def rebuild(node: Node, inputs: tuple[Node, ...], attrs: Mapping[str, Any] | Non
     f32[5]
     """
     attrs = node.attrs if attrs is None else attrs
-    if len(inputs) == len(node.inputs) and attrs is node.attrs:
-        if all(a.type == b.type for a, b in zip(inputs, node.inputs, strict=True)):
-            return _new_node(node.prim, inputs, attrs, node.type, node.scope, node.source)
+    if attrs is node.attrs and [i.type for i in inputs] == [i.type for i in node.inputs]:
+        return _new_node(node.prim, inputs, attrs, node.type, node.scope, node.source)
     try:
         type_ = node.prim.infer(*[i.type for i in inputs], **attrs)
     except GraphError as error:
@@ -209,7 +208,7 @@ def rebuild(node: Node, inputs: tuple[Node, ...], attrs: Mapping[str, Any] | Non
 class _Draft(Operators):
     """A node under construction: a frozen dataclass's own __init__ takes three times as long."""
 
-    __slots__ = ("prim", "inputs", "attrs", "type", "scope", "source")
+    __slots__ = ("attrs", "inputs", "prim", "scope", "source", "type")
 
     def __init__(
         self,

@@ -83,10 +83,8 @@ def value_text(value: Any) -> str:
     if array.ndim:
         return f"{SHORT_NAMES.get(array.dtype, array.dtype.name)}{list(array.shape)}"
     number = array[()]
-    if array.dtype.kind == "f" and np.isfinite(number) and number == int(number):
-        if abs(number) < 1e6:
-            return str(int(number))
-    return str(number)
+    small = array.dtype.kind == "f" and abs(number) < 1e6
+    return str(int(number)) if small and number == int(number) else str(number)
 
 
 def structural_hash(graph: Graph) -> str:

@@ -71,7 +71,7 @@ class TensorType:
 def as_dtype(dtype: Any) -> np.dtype[Any]:
     """A supported dtype from anything numpy takes as one; DTypeError otherwise."""
     try:
-        found = np.dtype(dtype)
+        found: np.dtype[Any] = np.dtype(dtype)
     except TypeError:
         raise DTypeError(f"{dtype!r} is not a dtype; use one of {_known()}") from None
     if found not in _ORDER:

@@ -32,7 +32,7 @@ def normal(stddev: float = 0.05, mean: float = 0.0) -> Initializer:
     """Gaussian."""
 
     def normal_initializer(rng: np.random.Generator, shape: Any, dtype: Any) -> Array:
-        return rng.normal(mean, stddev, shape).astype(dtype)
+        return np.asarray(rng.normal(mean, stddev, shape), dtype)
 
     return normal_initializer
 
@@ -41,7 +41,7 @@ def uniform(limit: float = 0.05) -> Initializer:
     """Uniform in [-limit, limit)."""
 
     def uniform_initializer(rng: np.random.Generator, shape: Any, dtype: Any) -> Array:
-        return rng.uniform(-limit, limit, shape).astype(dtype)
+        return np.asarray(rng.uniform(-limit, limit, shape), dtype)
 
     return uniform_initializer
 
@@ -49,7 +49,8 @@ def uniform(limit: float = 0.05) -> Initializer:
 def glorot_uniform(rng: np.random.Generator, shape: Any, dtype: Any) -> Array:
     """Uniform with variance 2 / (fan_in + fan_out) (Glorot & Bengio 2010, eq. 16)."""
     fan_in, fan_out = fans(shape)
-    return uniform(math.sqrt(6 / (fan_in + fan_out)))(rng, shape, dtype)
+    limit = math.sqrt(6 / (fan_in + fan_out))
+    return np.asarray(rng.uniform(-limit, limit, shape), dtype)
 
 
 def he_normal(rng: np.random.Generator, shape: Any, dtype: Any) -> Array:

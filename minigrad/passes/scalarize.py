@@ -15,6 +15,7 @@ import numpy as np
 from ..ir import HERE, Graph, GraphError, Kind, Node, Update, place
 from ..primitives import add, constant, equal, maximum, where
 from ..primitives.leaf import INPUT, PARAMETER, STATE
+from ..primitives.window import UNFOLD
 
 Cells: TypeAlias = np.ndarray[Any, Any]  # object dtype, a scalar node in each cell
 
@@ -86,7 +87,7 @@ def _unroll(node: Node, operands: list[Cells]) -> Cells:
 
 
 def _leaf_cells(node: Node) -> Cells:
-    cells = np.empty(node.type.shape, object)
+    cells = _empty(node)
     for i in np.ndindex(*cells.shape):
         if node.prim.name == "constant":
             cells[i] = constant(node.attrs["value"][i])
@@ -102,7 +103,7 @@ def _leaf_cells(node: Node) -> Cells:
 
 def _each(build: Callable[..., Node], *operands: Cells) -> Cells:
     broadcast = np.broadcast_arrays(*operands)
-    cells = np.empty(broadcast[0].shape, object)
+    cells: Cells = np.empty(broadcast[0].shape, dtype=object)
     for i in np.ndindex(*cells.shape):
         cells[i] = build(*[operand[i] for operand in broadcast])
     return cells
@@ -118,10 +119,10 @@ def _rows(cells: Cells, axis: tuple[int, ...]) -> Cells:
 def _reduction(fold: Callable[[list[Node]], Node]) -> Callable[[Node, list[Cells]], Cells]:
     def unroll(node: Node, operands: list[Cells]) -> Cells:
         rows = _rows(operands[0], node.attrs["axis"])
-        cells = np.empty(rows.shape[:-1], object)
+        cells: Cells = np.empty(rows.shape[:-1], dtype=object)
         for i in np.ndindex(*cells.shape):
             cells[i] = fold(list(rows[i]))
-        return cells.reshape(node.type.shape)
+        return cells.reshape(_static_shape(node))
 
     return unroll
 
@@ -133,14 +134,14 @@ def _total(scalars: list[Node]) -> Node:
 def _matmul(node: Node, operands: list[Cells]) -> Cells:
     x, y = operands
     products = _each(lambda a, b: a * b, x[..., :, :, None], y[..., None, :, :])
-    cells = np.empty(node.type.shape, object)
+    cells = _empty(node)
     for i in np.ndindex(*cells.shape):
         cells[i] = _total(list(products[(*i[:-1], slice(None), i[-1])]))
     return cells
 
 
 def _pad(node: Node, operands: list[Cells]) -> Cells:
-    cells = np.empty(node.type.shape, object)
+    cells = _empty(node)
     for i in np.ndindex(*cells.shape):
         cells[i] = constant(np.asarray(node.attrs["value"], node.type.dtype))
     steps = [
@@ -154,15 +155,13 @@ def _pad(node: Node, operands: list[Cells]) -> Cells:
 
 
 def _fold(node: Node, operands: list[Cells]) -> Cells:
-    cells = np.empty(node.type.shape, object)
+    cells = _empty(node)
     for i in np.ndindex(*cells.shape):
         cells[i] = constant(np.asarray(0, node.type.dtype))
-    prim, attrs = node.prim, {k: v for k, v in node.attrs.items() if k != "size"}
+    windows = {k: v for k, v in node.attrs.items() if k != "size"}
     positions = np.arange(cells.size).reshape(cells.shape)
-    from ..primitives.shape import UNFOLD
-
-    assert UNFOLD.eval is not None and prim.name == "fold"
-    targets = UNFOLD.eval(np, positions, **attrs)
+    assert UNFOLD.eval is not None
+    targets = UNFOLD.eval(np, positions, **windows)
     flat = cells.reshape(-1)
     for i in np.ndindex(*targets.shape):
         flat[targets[i]] = flat[targets[i]] + operands[0][i]
@@ -179,7 +178,7 @@ def _argmax(scalars: list[Node]) -> Node:
 
 def _take(node: Node, operands: list[Cells]) -> Cells:
     x, indices = np.moveaxis(operands[0], node.attrs["axis"], 0), operands[1]
-    cells = np.empty((*indices.shape, *x.shape[1:]), object)
+    cells: Cells = np.empty((*indices.shape, *x.shape[1:]), dtype=object)
     for i in np.ndindex(*indices.shape):
         for j in np.ndindex(*x.shape[1:]):
             chosen = x[(0, *j)]
@@ -197,10 +196,18 @@ def _count(node: Node, operands: list[Cells]) -> Cells:
 
 def _as_cells(value: Any) -> Cells:
     if isinstance(value, Node):
-        cells = np.empty((), object)
+        cells: Cells = np.empty((), dtype=object)
         cells[()] = value
         return cells
     return np.asarray(value, object)
+
+
+def _static_shape(node: Node) -> tuple[int, ...]:
+    return tuple(int(dim) for dim in node.type.shape)
+
+
+def _empty(node: Node) -> Cells:
+    return np.empty(_static_shape(node), dtype=object)
 
 
 def _index(i: tuple[int, ...]) -> str:
@@ -211,9 +218,7 @@ _UNROLLED: dict[str, Callable[[Node, list[Cells]], Cells]] = {
     "sum": _reduction(_total),
     "mean": _reduction(lambda scalars: _total(scalars) / len(scalars)),
     "max": _reduction(lambda scalars: reduce(maximum, scalars)),
-    "argmax": lambda node, operands: _reduction(_argmax)(
-        _with_axis_tuple(node), operands
-    ),
+    "argmax": lambda node, operands: _reduction(_argmax)(_with_axis_tuple(node), operands),
     "count": _count,
     "matmul": _matmul,
     "pad": _pad,
@@ -226,4 +231,3 @@ def _with_axis_tuple(node: Node) -> Node:
     from dataclasses import replace
 
     return replace(node, attrs={**node.attrs, "axis": (node.attrs["axis"],)})
-

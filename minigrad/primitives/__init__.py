@@ -1,22 +1,63 @@
 """The primitives: rows, and the public function of each. `PRIMITIVES` is the whole table."""
 
 from ..ir import FUNCTIONS, Primitive
-from . import elementwise, index, leaf, linear, marker, reduce, shape
-from .elementwise import abs, add, cast, div, equal, erf, exp, less, less_equal, log, log1p
-from .elementwise import maximum, minimum, mul, neg, pow, sign, sqrt, stop_gradient, sub, tanh
-from .elementwise import where
+from . import elementwise, index, leaf, linear, marker, reduce, shape, window
+from .elementwise import (
+    abs,
+    add,
+    cast,
+    div,
+    equal,
+    erf,
+    exp,
+    less,
+    less_equal,
+    log,
+    log1p,
+    maximum,
+    minimum,
+    mul,
+    neg,
+    pow,
+    sign,
+    sqrt,
+    stop_gradient,
+    sub,
+    tanh,
+    where,
+)
 from .index import random_uniform, take
-from .leaf import Initializer, Operand, as_node, constant, floating, initial_value, input
-from .leaf import parameter, same_dtype, state
+from .leaf import (
+    Initializer,
+    Operand,
+    as_node,
+    constant,
+    floating,
+    initial_value,
+    input,
+    parameter,
+    same_dtype,
+    state,
+)
 from .linear import matmul
 from .marker import advance, at_inference, penalized, track
 from .reduce import argmax, count, max, mean, min, reduced_shape, sum
-from .shape import broadcast_to, concatenate, expand_dims, getitem, pad, reshape, squeeze, stack
-from .shape import transpose, unfold
+from .shape import (
+    broadcast_to,
+    concatenate,
+    expand_dims,
+    getitem,
+    pad,
+    reshape,
+    squeeze,
+    stack,
+    transpose,
+)
+from .window import unfold
 
 PRIMITIVES: dict[str, Primitive] = {
     row.name: row
-    for module in (leaf, elementwise, reduce, shape, linear, index, marker)
+    for module in (leaf, elementwise, reduce, shape, window, linear, index, marker)
     for row in vars(module).values()
     if isinstance(row, Primitive)
 }

@@ -11,8 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from ..ir import DTypeError, Kind, Node, Primitive, ShapeError, TensorType, as_dtype
-from ..ir import broadcast_shapes
+from ..ir import (
+    DTypeError,
+    Kind,
+    Node,
+    Primitive,
+    ShapeError,
+    TensorType,
+    as_dtype,
+    broadcast_shapes,
+)
 from ..ir.types import BOOL
 from .leaf import Operand, as_node, floating, same_dtype
 

@@ -6,8 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from ..ir import DTypeError, Kind, Node, Primitive, ShapeError, TensorType
-from ..ir import as_dtype, as_shape, normalize_axes
+from ..ir import (
+    DTypeError,
+    Kind,
+    Node,
+    Primitive,
+    ShapeError,
+    TensorType,
+    as_dtype,
+    as_shape,
+    normalize_axes,
+)
 from ..ir.types import INT32, INT64
 from .leaf import Operand, as_node
 
@@ -32,10 +41,13 @@ def _scatter_add(xp: Any, x: Any, indices: Any, *, axis: int, shape: Any) -> Any
     return total
 
 
+def _take_vjp(ct: Node, y: Node, x: Node, indices: Node, *, axis: int) -> tuple[Node | None, ...]:
+    return SCATTER_ADD(ct, indices, axis=axis, shape=x.type.shape), None
+
+
 TAKE = Primitive(
     "take", Kind.INDEX, lambda xp, x, i, *, axis: xp.take(x, i, axis=axis), _take_type,
-    lambda ct, y, x, i, *, axis: (SCATTER_ADD(ct, i, axis=axis, shape=x.type.shape), None),
-    None, "Gather", "take",
+    _take_vjp, None, "Gather", "take",
 )  # fmt: skip
 SCATTER_ADD = Primitive(
     "scatter_add", Kind.INDEX, _scatter_add, _scatter_type,
@@ -94,9 +106,7 @@ RANDOM_UNIFORM = Primitive(
 )
 
 
-def random_uniform(
-    counter: Operand, shape: Any, *, seed: int = 0, dtype: Any = "float32"
-) -> Node:
+def random_uniform(counter: Operand, shape: Any, *, seed: int = 0, dtype: Any = "float32") -> Node:
     """Uniform numbers in [0, 1) that depend on ``seed``, ``counter`` and the element alone.
 
     ``counter`` is an int64 scalar, usually a `state` that a step advances: a step stays a pure

@@ -7,8 +7,21 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..ir import DTypeError, GraphError, Kind, Node, Primitive, ShapeError, TensorType, place
-from ..ir import as_dtype, as_shape, float_like, promote, qualified
+from ..ir import (
+    DTypeError,
+    GraphError,
+    Kind,
+    Node,
+    Primitive,
+    ShapeError,
+    TensorType,
+    as_dtype,
+    as_shape,
+    float_like,
+    place,
+    promote,
+    qualified,
+)
 from ..ir.scope import HERE, caller
 from ..ir.types import BOOL, DEFAULT_FLOAT, INT64
 
@@ -68,9 +81,7 @@ def parameter(
     return PARAMETER(**attrs)
 
 
-def state(
-    name: str, value: Operand | Initializer, shape: Any = None, *, dtype: Any = None
-) -> Node:
+def state(name: str, value: Operand | Initializer, shape: Any = None, *, dtype: Any = None) -> Node:
     """A value that a training step carries on: a running mean, a counter. Called ``scope/name``.
 
     >>> state("running_mean", [0.0, 0.0])
@@ -91,7 +102,7 @@ def constant(value: Any, dtype: Any = None) -> Node:
 
 
 def as_node(value: Operand, like: np.dtype[Any] | None = None) -> Node:
-    """``value`` itself if it is a node, else a constant; a Python number takes the dtype ``like``."""
+    """``value`` if it is a node, else a constant; a Python number takes the dtype ``like``."""
     if isinstance(value, Node):
         return value
     if like is not None and isinstance(value, bool | int | float | np.generic):
@@ -181,7 +192,8 @@ def _array(kind: str, value: Any, dtype: Any) -> np.ndarray[Any, Any]:
 def _strong_dtype(value: Any) -> np.dtype[Any] | None:
     if isinstance(value, bool | int | float | np.generic):
         return None
-    return _array("constant", value, None).dtype
+    found: np.dtype[Any] = _array("constant", value, None).dtype
+    return found
 
 
 def _weak(value: Any, like: np.dtype[Any]) -> np.dtype[Any]:

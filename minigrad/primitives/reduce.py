@@ -7,8 +7,16 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..ir import DTypeError, Kind, Node, Primitive, ShapeError, TensorType
-from ..ir import float_like, normalize_axes
+from ..ir import (
+    DTypeError,
+    Kind,
+    Node,
+    Primitive,
+    ShapeError,
+    TensorType,
+    float_like,
+    normalize_axes,
+)
 from ..ir.types import BOOL, FLOAT16, FLOAT32, INT64
 from .elementwise import cast, equal
 from .leaf import Operand, _here, as_node, constant, floating

@@ -1,4 +1,4 @@
-"""Ops that move elements without computing: reshape, transpose, slices, padding, windows."""
+"""Ops that move elements without computing: reshape, transpose, slices, padding."""
 
 from __future__ import annotations
 
@@ -8,8 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from ..ir import DTypeError, Kind, Node, Primitive, ShapeError, TensorType
-from ..ir import as_shape, broadcast_shapes, normalize_axes
+from ..ir import (
+    DTypeError,
+    Kind,
+    Node,
+    Primitive,
+    ShapeError,
+    TensorType,
+    as_shape,
+    broadcast_shapes,
+    normalize_axes,
+)
 from .leaf import Operand, _here, as_node, same_dtype
 
 VJP = tuple[Node | None, ...]
@@ -194,7 +203,9 @@ def _slice_vjp(ct: Node, y: Node, x: Node, *, start: Ints, stop: Any, step: Ints
 
 
 def _pad_vjp(ct: Node, y: Node, x: Node, *, pad_width: Any, interior: Ints, value: float) -> VJP:
-    start, stop, step = [], [], []
+    start: list[int] = []
+    stop: list[int | None] = []
+    step: list[int] = []
     for dim, (low, _), gap in zip(x.type.shape, pad_width, interior, strict=True):
         named = isinstance(dim, str)
         start.append(low)
@@ -242,7 +253,8 @@ def getitem(x: Node, index: Any) -> Node:
         entries.append(Ellipsis)
     at = entries.index(Ellipsis)
     entries[at : at + 1] = [slice(None)] * (x.ndim - used)
-    bounds, shape = [], []
+    bounds: list[Any] = []
+    shape: list[int | None] = []
     dims = iter(x.type.shape)
     for entry in entries:
         if entry is None:
@@ -300,91 +312,6 @@ def _bounds(entry: Any, dim: Any, x: Node) -> tuple[Any, ...]:
         raise ShapeError(f"slice: index {entry} is outside the dim {dim} of {x.type}{_here()}")
     at = int(entry) % dim
     return (at, at + 1, 1, "drop")
-
-
-# --- windows ---------------------------------------------------------------------------------
-
-
-def _unfold_type(
-    x: TensorType, *, axis: Ints, window: Ints, stride: Ints, dilation: Ints
-) -> TensorType:
-    normalize_axes(axis, x.ndim)
-    dims = list(x.shape)
-    for a, w, s, d in zip(axis, window, stride, dilation, strict=True):
-        size = dims[a]
-        if isinstance(size, str):
-            raise ShapeError(f"cannot take windows along the named dim {size!r} of {x}")
-        if w < 1 or s < 1 or d < 1:
-            raise ShapeError(f"window {w}, stride {s} and dilation {d} must be at least 1")
-        dims[a] = (size - (w - 1) * d - 1) // s + 1
-        if size < (w - 1) * d + 1:
-            raise ShapeError(f"a window of {(w - 1) * d + 1} does not fit the dim {size} of {x}")
-    return TensorType((*dims, *window), x.dtype)
-
-
-def _fold_type(
-    x: TensorType, *, size: Ints, axis: Ints, window: Ints, stride: Ints, dilation: Ints
-) -> TensorType:
-    dims = list(x.shape[: x.ndim - len(axis)])
-    for a, full in zip(axis, size, strict=True):
-        dims[a] = full
-    folded = TensorType(tuple(dims), x.dtype)
-    unfolded = _unfold_type(folded, axis=axis, window=window, stride=stride, dilation=dilation)
-    if unfolded != x:
-        raise ShapeError(f"{x} are not the windows of {folded}")
-    return folded
-
-
-def _unfold(xp: Any, x: Any, *, axis: Ints, window: Ints, stride: Ints, dilation: Ints) -> Any:
-    spans = [(w - 1) * d + 1 for w, d in zip(window, dilation, strict=True)]
-    view = np.lib.stride_tricks.sliding_window_view(x, spans, axis=axis)
-    steps = [slice(None)] * view.ndim
-    for position, (a, s, d) in enumerate(zip(axis, stride, dilation, strict=True)):
-        steps[a] = slice(None, None, s)
-        steps[x.ndim + position] = slice(None, None, d)
-    return view[tuple(steps)]
-
-
-def _fold(
-    xp: Any, x: Any, *, size: Ints, axis: Ints, window: Ints, stride: Ints, dilation: Ints
-) -> Any:
-    rank = x.ndim - len(axis)
-    shape = list(x.shape[:rank])
-    for a, full in zip(axis, size, strict=True):
-        shape[a] = full
-    folded = np.zeros(shape, x.dtype)
-    for offsets in np.ndindex(*window):
-        place = [slice(None)] * rank
-        for a, o, s, d in zip(axis, offsets, stride, dilation, strict=True):
-            place[a] = slice(o * d, o * d + (x.shape[a] - 1) * s + 1, s)
-        folded[tuple(place)] += x[(..., *offsets)]
-    return folded
-
-
-def _unfold_vjp(ct: Node, y: Node, x: Node, *, axis: Ints, **windows: Any) -> VJP:
-    return (FOLD(ct, size=tuple(int(x.type.shape[a]) for a in axis), axis=axis, **windows),)
-
-
-UNFOLD = Primitive("unfold", _V, _unfold, _unfold_type, _unfold_vjp, None, None, "windows")
-FOLD = Primitive(
-    "fold", Kind.INDEX, _fold, _fold_type,
-    lambda ct, y, x, *, size, **windows: (UNFOLD(ct, **windows),), None, None, "Σ windows",
-)  # fmt: skip
-
-
-def unfold(
-    x: Operand, axis: Sequence[int], window: Sequence[int], *, stride: Any = 1, dilation: Any = 1
-) -> Node:
-    """All windows along some axes, as new trailing axes (numpy's sliding_window_view, strided).
-
-    >>> import minigrad as mg
-    >>> mg.unfold(mg.input("x", ("N", 3, 8, 8)), axis=(2, 3), window=(2, 2), stride=2)
-    <unfold f32[N,3,4,4,2,2]>
-    """
-    node = as_node(x)
-    axes = normalize_axes(axis, node.ndim)
-    many = [(v,) * len(axes) if isinstance(v, int) else tuple(v) for v in (stride, dilation)]
-    return UNFOLD(node, axis=axes, window=tuple(window), stride=many[0], dilation=many[1])
 
 
 # --- shapes ----------------------------------------------------------------------------------
