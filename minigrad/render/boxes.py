@@ -82,11 +82,14 @@ class Draft:
         kind = node.prim.name if is_leaf(node) else "gradient" if node.scope.order else "forward"
         caption = self.captions.name(node) if ghost else self.captions.caption(node)
         if is_leaf(node):
-            op = f"{kind} {clipped(node.name, 32)}" if node.name != caption else kind
+            name = node.name if ghost else node.name.removeprefix("/".join(node.scope.path) + "/")
+            op = f"{kind} {clipped(name, 32)}" if name != caption else kind
         elif ghost:
             symbol, op = "", f"from {clipped(str(node.scope) or 'outside', 32)}"
         if node in self.found.incoming:
             caption = f"{caption} = dL/d{self._output_name(self.found.incoming[node])}"
+        elif caption == "u" and node.scope.order:
+            caption = "u = dL/dy"
         told = [node.name, str(node.type), str(node.scope), node.line]
         return Box(
             key,

@@ -43,14 +43,19 @@ _INLINE, _LONGEST = 18, 44  # characters
 
 @dataclass
 class Captions:
-    """The texts of a graph's nodes; ``cotangents`` (node -> its gradient) name the gradients."""
+    """The texts of a graph's nodes.
+
+    ``cotangents`` (node -> its gradient) name the gradients, ``given`` are names that come first:
+    x and y for what enters and leaves a region.
+    """
 
     graph: Graph
     cotangents: Mapping[Node, Node] = field(default_factory=dict)
+    given: Mapping[Node, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._letters = node_names(self.graph)
-        self.signs = _signs(self.graph)
+        self.signs = {**_signs(self.graph), **self.given}
         self._bodies: dict[Node, tuple[str, int]] = {}
         self._texts: dict[Node, tuple[str, int]] = {}
         self.referred: set[Node] = set()
@@ -74,7 +79,8 @@ class Captions:
             return self.name(node)
         body = self._bodies[node][0]
         named = node in self.signs or node in self.referred
-        return clipped(f"{self.name(node)} = {body}" if named else body, _LONGEST)
+        name = self.name(node)
+        return clipped(f"{name} = {body}" if named and name != body else body, _LONGEST)
 
     def _differentiated(self) -> dict[Node, Node]:
         """Forward node -> the gradient named after it.

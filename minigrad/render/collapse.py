@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from ..ir import Node, Scope, scope_path
 from .captions import inline
 
+ELIDED = 32  # boxes that are left of a run too long for any page
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
@@ -94,5 +96,5 @@ def _middle(items: list[object], limit: int) -> list[object]:
     """The items between the first and the last that fit."""
     if len(items) <= limit:
         return []
-    ends = max(limit // 4, 1)
+    ends = max(min(limit, ELIDED) // 2, 1)
     return items[ends:-ends]

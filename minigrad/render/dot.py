@@ -6,13 +6,12 @@ DOT is the one text that SVG, PNG and PDF are laid out from; equal pictures give
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
 from typing import Any
 
 from .picture import Arrow, Box, Picture
 from .style import ALARM, CLUSTER_FILLS, FAINT, FONT, INK, LINES, LOOKS, PAPER
 
-UPDATES = "next step"  # the cluster of what only updates need
+UPDATES, FORWARD = "next step", "forward"  # clusters inside a scope, beside its gradient
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
@@ -23,7 +22,7 @@ def dot_text(picture: Picture) -> str:
     dot = graphviz.Digraph("minigrad")
     dot.attr(
         "graph", bgcolor=PAPER, fontname=FONT, fontsize="12", fontcolor=INK, newrank="true",
-        rankdir="TB", ranksep="0.32", nodesep="0.28", pad="0.2", outputorder="edgesfirst",
+        rankdir="TB", ranksep="0.32", nodesep=_gap(picture), pad="0.2", outputorder="edgesfirst",
     )  # fmt: skip
     dot.attr("node", fontname=FONT, fontsize="10", fontcolor=INK, margin="0.08,0.04", height="0.3")
     dot.attr("edge", fontname=FONT, fontsize="8", fontcolor=FAINT, arrowsize="0.7")
@@ -49,11 +48,22 @@ def quoted(text: str) -> str:
     return visible.replace("\\", "\\\\").replace("<", "‹").replace(">", "›")
 
 
+def _gap(picture: Picture) -> str:
+    """The space between boxes of a row: as wide as the longest label written there."""
+    rows = {box.key: box.row for box in picture.boxes if box.row is not None}
+    inside = [
+        len(arrow.label)
+        for arrow in picture.arrows
+        if arrow.kind != "saved" and rows.get(arrow.tail, -1) == rows.get(arrow.head, -2)
+    ]
+    return f"{max(0.28, 0.16 + 0.066 * max(inside, default=0)):.2f}"
+
+
 def _clusters(dot: Any, picture: Picture) -> None:
     """Boxes inside the clusters of their scopes, outermost first; a gradient has its own."""
     members: dict[tuple[str, ...], list[Box]] = {(): []}
     for box in picture.boxes:
-        path = _cluster(box)
+        path = _cluster(box, aligned=picture.rows > 0)
         for length in range(len(path) + 1):
             members.setdefault(path[:length], [])
         members[path].append(box)
@@ -72,12 +82,15 @@ def _clusters(dot: Any, picture: Picture) -> None:
         _close(open_)
 
 
-def _cluster(box: Box) -> tuple[str, ...]:
+def _cluster(box: Box, aligned: bool) -> tuple[str, ...]:
+    """The path of clusters around a box; aligned columns are clusters of their own."""
     if not box.path or box.ghost:
         return ()
     if box.order:
         return (*box.path, f"{'grad(' * box.order}{box.path[-1]}{')' * box.order}")
-    return (*box.path, UPDATES) if box.side else box.path
+    if box.side:
+        return (*box.path, UPDATES)
+    return (*box.path, FORWARD) if aligned else box.path
 
 
 def _close(open_: list[tuple[tuple[str, ...], Any]]) -> None:
@@ -151,9 +164,14 @@ def _arrow(dot: Any, arrow: Arrow, tail_row: int | None, head_row: int | None) -
     line = LINES[arrow.kind]
     style = {"color": line.color, "style": line.style, "penwidth": line.width}
     if arrow.label and arrow.kind != "saved":
-        style["label"] = f" {quoted(arrow.label)} "
+        # Graphviz loses edges when a label widens an edge inside a rank; beside it, it is safe.
+        flat = tail_row is not None and tail_row == head_row
+        style["xlabel" if flat else "label"] = f" {quoted(arrow.label)} "
     if arrow.kind in ("saved", "update"):
-        style["constraint"] = "false"
+        if tail_row is None:  # it leads back: it must not decide who stands above whom
+            style["constraint"] = "false"
+        else:
+            style["weight"] = "0"
     if arrow.kind == "update":
         style["fontcolor"] = line.color
     if tail_row is not None and head_row is not None and tail_row > head_row:
@@ -163,7 +181,7 @@ def _arrow(dot: Any, arrow: Arrow, tail_row: int | None, head_row: int | None) -
 
 
 def _align(dot: Any, picture: Picture) -> None:
-    """One rank a row, held in order by a column of invisible points; forward left of gradient."""
+    """One rank a row, held in order by a column of invisible points."""
     rows: list[list[Box]] = [[] for _ in range(picture.rows)]
     for box in picture.boxes:
         rows[box.row or 0].append(box)
@@ -176,24 +194,8 @@ def _align(dot: Any, picture: Picture) -> None:
         for box in row:
             rank.node(box.key)
         dot.subgraph(rank)
-        _sides(dot, row)
     for number in range(picture.rows - 1):
         dot.edge(f"r{number}", f"r{number + 1}", style="invis", weight="10")
-
-
-def _sides(dot: Any, row: Sequence[Box]) -> None:
-    """From left to right: what only updates need, the forward pass, the gradient."""
-    sides: list[list[str]] = [[], [], []]
-    for box in row:
-        sides[2 if _is_gradient(box) else 0 if box.side else 1].append(box.key)
-    for left, right in ((0, 1), (0, 2), (1, 2)):
-        for tail in sides[left]:
-            for head in sides[right]:
-                dot.edge(tail, head, style="invis")
-
-
-def _is_gradient(box: Box) -> bool:
-    return box.order > 0 or " = dL/d" in box.caption
 
 
 def _legend(dot: Any, picture: Picture) -> None:

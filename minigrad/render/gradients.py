@@ -36,7 +36,7 @@ def differentiate(graph: Graph, region: Sequence[Node]) -> Differentiated:
     if loss is not None and loss.type.is_float and not loss.type.shape:
         outputs, incoming, cts = [loss], [], None
     else:
-        outputs = _float_ends(graph, region)
+        outputs = ends(graph, region)
         incoming = cts = [_cotangent(graph, output, len(outputs) > 1) for output in outputs]
     order = [node for node in graph.nodes if not node.scope.order]
     inside = dict.fromkeys([*(o for n in region for o in n.inputs), *region])
@@ -126,14 +126,14 @@ def paths(nodes: Sequence[Node], cotangents: Mapping[Node, Node]) -> dict[tuple[
     return found
 
 
-def _float_ends(graph: Graph, region: Sequence[Node]) -> list[Node]:
+def ends(graph: Graph, region: Sequence[Node]) -> list[Node]:
     """What leaves the region for an output: its own outputs, and what a node outside reads."""
     inside = set(region)
     outputs = set(graph.outputs.values())
     read = {
         operand
         for node in toposort(graph.outputs.values())
-        if node not in inside
+        if node not in inside and not node.scope.order
         for operand in node.inputs
     }
     ends = [n for n in region if n in outputs or n in read]

@@ -36,7 +36,10 @@ def place_rows(
 
 
 def _forward_rows(drawn: Sequence[Node], ghosts: set[Node]) -> dict[Node, int]:
-    """One row below the lowest operand; leaves and the boundary count as row 0."""
+    """One row below the lowest operand; leaves and the boundary count as row 0.
+
+    What no input reaches (a parameter's reshape, a state's decay) waits just above its reader.
+    """
     after = depending_on(drawn, [node for node in drawn if node.scope.order])
     rows: dict[Node, int] = {}
     for node in drawn:
@@ -47,6 +50,13 @@ def _forward_rows(drawn: Sequence[Node], ghosts: set[Node]) -> dict[Node, int]:
             continue
         above = [rows[o] for o in node.inputs if o in rows and not is_leaf(o)]
         rows[node] = max(above, default=0) + 1
+    fed = [node for node in drawn if node in ghosts or node.prim.name == "input"]
+    moving = depending_on(drawn, fed)
+    uses = consumers(drawn)
+    for node in reversed(drawn):
+        if node in rows and node not in moving and not is_leaf(node):
+            below = [rows[reader] for reader in uses[node] if reader in rows]
+            rows[node] = max(rows[node], min(below, default=0) - 1)
     return rows
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..backends import evaluate
-from ..ir import Graph, Node, toposort
+from ..ir import Graph, Node, is_leaf, toposort
 from .boxes import Draft
 from .captions import Captions, inline
 from .collapse import fold
-from .gradients import Differentiated, differentiate
+from .gradients import Differentiated, differentiate, ends
 from .picture import Picture
 from .rows import place_rows
 from .statistics import Summary, summarize
@@ -46,7 +46,7 @@ def compose(graph: Graph, view: View) -> Picture:
     if view.values is not None:
         drawn = [n for n in (*ghosts, *inside) if n not in groups and not inline(n)]
         summaries = _summaries(drawn, found, view.values)
-    captions = Captions(found.graph, found.cotangents)
+    captions = Captions(found.graph, found.cotangents, _boundary(found, inside, ghosts, view))
     draft = Draft(found, captions, groups, summaries, graph.outputs)
     draft.draw(inside, ghosts)
     boxes, rows = tuple(draft.boxes.values()), 0
@@ -66,6 +66,26 @@ def _ghosts(nodes: Sequence[Node]) -> list[Node]:
     inside = set(nodes)
     read = dict.fromkeys(operand for node in nodes for operand in node.inputs)
     return [node for node in read if node not in inside and not inline(node)]
+
+
+def _boundary(
+    found: Differentiated, inside: Sequence[Node], ghosts: Sequence[Node], view: View
+) -> dict[Node, str]:
+    """x, y and u for the one value that enters a region, the one that leaves, and dL/dy."""
+    if view.region is None:
+        return {}
+    leaves = {node.name for node in (*ghosts, *inside) if node.name}
+    entering = [n for n in ghosts if not n.scope.order and not is_leaf(n)]
+    names = {n: f"in{i}" for i, n in enumerate(entering, start=1)}
+    if len(entering) == 1 and "x" not in leaves:
+        names = {entering[0]: "x"}
+    leaving = ends(found.graph, [n for n in inside if not n.scope.order])
+    if len(leaving) == 1 and "y" not in leaves:
+        names[leaving[0]] = "y"
+        ct = found.cotangents.get(leaving[0])
+        if ct in ghosts and "u" not in leaves:
+            names[ct] = "u"
+    return names
 
 
 def _summaries(

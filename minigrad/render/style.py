@@ -24,8 +24,8 @@ class Look:
 
 
 LOOKS: dict[str, Look] = {
-    "input": Look("cds", "#fff6cc", "#8a6d00", "input"),
-    "parameter": Look("octagon", "#dff3ea", "#00734f", "parameter, it trains"),
+    "input": Look("ellipse", "#fff6cc", "#8a6d00", "input"),
+    "parameter": Look("box3d", "#dff3ea", "#00734f", "parameter, it trains"),
     "state": Look("cylinder", "#f4e3ee", "#93477a", "state, carried to the next step"),
     "constant": Look("box", "#f2f2f2", "#5f5f5f", "constant"),
     "forward": Look("box", "#e3eefa", "#005a94", "forward op", "rounded,filled"),
