@@ -21,6 +21,7 @@ Evals = Mapping[str, Callable[..., Any]]  # by primitive name; they stand in for
 @dataclass(frozen=True, slots=True)
 class _Step:
     node: Node
+    attrs: dict[str, Any]
     eval: Callable[..., Any]
     operands: tuple[int, ...]
     slot: int
@@ -51,7 +52,7 @@ class Program:
                 _check_finite(leaf, memory[slot])
         with np.errstate(all="ignore"):
             for step in self.steps:
-                attrs = _sized(step.node.attrs, dims) if step.named else step.node.attrs
+                attrs = _sized(step.attrs, dims) if step.named else step.attrs
                 try:
                     value = step.eval(np, *[memory[i] for i in step.operands], **attrs)
                 except Exception as error:
@@ -139,7 +140,8 @@ def _step(node: Node, slots: dict[Node, int], dead: tuple[int, ...], evals: Eval
         for key, value in node.attrs.items()
         if key == "shape"
     )
-    return _Step(node, run, tuple([slots[o] for o in node.inputs]), slots[node], dead, named)
+    operands = tuple([slots[operand] for operand in node.inputs])
+    return _Step(node, dict(node.attrs), run, operands, slots[node], dead, named)
 
 
 def _sized(attrs: Mapping[str, Any], dims: Mapping[str, int]) -> dict[str, Any]:

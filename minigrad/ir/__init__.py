@@ -10,9 +10,9 @@ from .errors import (
     RegionError,
     ShapeError,
 )
-from .graph import Graph
+from .graph import FUNCTIONS, Graph
 from .markers import Update
-from .node import FUNCTIONS, NO_ATTRS, Kind, Node, Primitive, rebuild
+from .node import NO_ATTRS, OPERATORS, Kind, Node, Primitive, rebuild
 from .order import consumers, depending_on, is_leaf, map_nodes, substitute, toposort
 from .scope import HERE, Scope, current_scope, enter, place, qualified, scope, scope_path
 from .text import attr_text, expression, graph_text, node_names, structural_hash, value_text
@@ -33,6 +33,7 @@ __all__ = [
     "FUNCTIONS",
     "HERE",
     "NO_ATTRS",
+    "OPERATORS",
     "CheckpointError",
     "DTypeError",
     "Dim",

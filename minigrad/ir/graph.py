@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from .errors import GraphError, RegionError
 from .markers import Update, collect, with_penalties
-from .node import FUNCTIONS, Kind, Node
+from .node import Kind, Node
 from .order import is_leaf, substitute, toposort
 from .scope import place, scope_path
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import networkx as nx
 
 LOSS = "loss"
+
+# What notebooks call; `minigrad.render` fills it, so that `ir` imports nothing above it.
+FUNCTIONS: dict[str, Callable[[Graph], str]] = {}
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,7 @@ class Graph:
         return f"<Graph of {len(self.nodes)} nodes, {len(self.updates)} updates -> {names}>"
 
     def _repr_svg_(self) -> str:
-        return str(FUNCTIONS["svg"](self))
+        return FUNCTIONS["svg"](self)
 
 
 def _set(graph: Graph, name: str, value: Any) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .errors import GraphError
-from .node import FUNCTIONS, Kind, Node, rebuild
+from .node import OPERATORS, Kind, Node, rebuild
 from .order import substitute, toposort
 from .scope import enter, place
 
@@ -90,5 +90,5 @@ def with_penalties(loss: Node, penalties: Sequence[Node]) -> Node:
     """``loss`` plus every penalty."""
     with enter(loss.scope):
         for penalty in penalties:
-            loss = FUNCTIONS["add"](loss, penalty)
+            loss = OPERATORS["add"](loss, penalty)
     return loss

@@ -21,7 +21,7 @@ from .types import Shape, TensorType
 NO_ATTRS: Mapping[str, Any] = MappingProxyType({})
 
 # What the operators call; `minigrad.primitives` fills it, so that `ir` imports nothing above it.
-FUNCTIONS: dict[str, Callable[..., Any]] = {}
+OPERATORS: dict[str, Callable[..., Node]] = {}
 
 
 class Kind(enum.Enum):
@@ -43,61 +43,61 @@ class Operators:
     __array_ufunc__ = None  # ndarray + Node asks Node.__radd__
 
     def __add__(self, other: Any) -> Node:
-        return _call("add", self, other)
+        return OPERATORS["add"](self, other)
 
     def __radd__(self, other: Any) -> Node:
-        return _call("add", other, self)
+        return OPERATORS["add"](other, self)
 
     def __sub__(self, other: Any) -> Node:
-        return _call("sub", self, other)
+        return OPERATORS["sub"](self, other)
 
     def __rsub__(self, other: Any) -> Node:
-        return _call("sub", other, self)
+        return OPERATORS["sub"](other, self)
 
     def __mul__(self, other: Any) -> Node:
-        return _call("mul", self, other)
+        return OPERATORS["mul"](self, other)
 
     def __rmul__(self, other: Any) -> Node:
-        return _call("mul", other, self)
+        return OPERATORS["mul"](other, self)
 
     def __truediv__(self, other: Any) -> Node:
-        return _call("div", self, other)
+        return OPERATORS["div"](self, other)
 
     def __rtruediv__(self, other: Any) -> Node:
-        return _call("div", other, self)
+        return OPERATORS["div"](other, self)
 
     def __pow__(self, other: Any) -> Node:
-        return _call("pow", self, other)
+        return OPERATORS["pow"](self, other)
 
     def __rpow__(self, other: Any) -> Node:
-        return _call("pow", other, self)
+        return OPERATORS["pow"](other, self)
 
     def __matmul__(self, other: Any) -> Node:
-        return _call("matmul", self, other)
+        return OPERATORS["matmul"](self, other)
 
     def __rmatmul__(self, other: Any) -> Node:
-        return _call("matmul", other, self)
+        return OPERATORS["matmul"](other, self)
 
     def __neg__(self) -> Node:
-        return _call("neg", self)
+        return OPERATORS["neg"](self)
 
     def __abs__(self) -> Node:
-        return _call("abs", self)
+        return OPERATORS["abs"](self)
 
     def __lt__(self, other: Any) -> Node:
-        return _call("less", self, other)
+        return OPERATORS["less"](self, other)
 
     def __le__(self, other: Any) -> Node:
-        return _call("less_equal", self, other)
+        return OPERATORS["less_equal"](self, other)
 
     def __gt__(self, other: Any) -> Node:
-        return _call("less", other, self)
+        return OPERATORS["less"](other, self)
 
     def __ge__(self, other: Any) -> Node:
-        return _call("less_equal", other, self)
+        return OPERATORS["less_equal"](other, self)
 
     def __getitem__(self, index: Any) -> Node:
-        return _call("getitem", self, index)
+        return OPERATORS["getitem"](self, index)
 
     def __iter__(self) -> Iterator[Node]:
         raise TypeError(f"{self!r} cannot be iterated; index it, or iterate over a static dim")
@@ -146,7 +146,7 @@ class Node(Operators):
     @property
     def T(self) -> Node:
         """The node with its axes reversed."""
-        return _call("transpose", self)
+        return OPERATORS["transpose"](self)
 
     def __repr__(self) -> str:
         name = f" {self.name!r}" if self.name else ""
@@ -180,7 +180,8 @@ class Primitive:
             type_ = self.infer(*[node.type for node in inputs], **attrs)
         except GraphError as error:
             raise type(error)(f"{self.name}: {error}{place(HERE.scope, caller())}") from None
-        return _new_node(self, inputs, attrs or NO_ATTRS, type_, HERE.scope, caller())
+        source = HERE.source or caller()
+        return _new_node(self, inputs, attrs or NO_ATTRS, type_, HERE.scope, source)
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
@@ -241,9 +242,4 @@ def _new_node(
     draft: Any = _Draft(prim, inputs, attrs, type_, scope, source)
     draft.__class__ = Node  # same slots; from here on it is frozen
     node: Node = draft
-    return node
-
-
-def _call(name: str, *operands: Any) -> Node:
-    node: Node = FUNCTIONS[name](*operands)
     return node

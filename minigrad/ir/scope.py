@@ -102,7 +102,12 @@ def caller() -> Source | None:
         if frame.f_back is None:
             return None
         frame = frame.f_back
-    return frame.f_code, frame.f_lasti
+    found = frame.f_code, frame.f_lasti
+    return _SOURCES.setdefault((id(found[0]), found[1]), found)
+
+
+# One tuple for each line that builds nodes: a loop's nodes share it, and there is less to collect.
+_SOURCES: dict[tuple[int, int], Source] = {}
 
 
 def source_location(source: Source | None) -> tuple[str, int] | None:

@@ -1,6 +1,6 @@
 """The primitives: rows, and the public function of each. `PRIMITIVES` is the whole table."""
 
-from ..ir import FUNCTIONS, Primitive
+from ..ir import OPERATORS, Primitive
 from . import elementwise, index, leaf, linear, marker, reduce, shape, window
 from .elementwise import (
     abs,
@@ -62,7 +62,7 @@ PRIMITIVES: dict[str, Primitive] = {
     if isinstance(row, Primitive)
 }
 
-FUNCTIONS.update(
+OPERATORS.update(
     abs=abs,
     add=add,
     div=div,

@@ -32,7 +32,10 @@ VJP = tuple[Node | None, ...]
 
 def same(first: TensorType, *rest: TensorType) -> TensorType:
     """Operands of one dtype, broadcast."""
-    if all(first == other for other in rest):
+    for other in rest:
+        if other is not first and other != first:
+            break
+    else:
         return first
     types = (first, *rest)
     if any(first.dtype != other.dtype for other in rest):

@@ -23,18 +23,21 @@ from ..ir import (
     qualified,
 )
 from ..ir.scope import HERE, caller
-from ..ir.types import BOOL, DEFAULT_FLOAT, INT64
+from ..ir.types import BOOL, DEFAULT_FLOAT, INT64, SHORT_NAMES
 
 Operand: TypeAlias = "Node | float | np.ndarray[Any, Any] | Sequence[Any]"
 Initializer: TypeAlias = Callable[..., np.ndarray[Any, Any]]  # (rng, shape, dtype) -> array
 
 
+_SCALARS = {dtype: TensorType((), dtype) for dtype in SHORT_NAMES}
+
+
 def _typed(*, name: str, shape: Any, dtype: Any, **rest: Any) -> TensorType:
-    return TensorType(shape, dtype)
+    return TensorType(shape, dtype) if shape else _SCALARS[dtype]
 
 
 def _constant_type(*, value: np.ndarray[Any, Any]) -> TensorType:
-    return TensorType(value.shape, value.dtype)
+    return TensorType(value.shape, value.dtype) if value.shape else _SCALARS[value.dtype]
 
 
 INPUT = Primitive("input", Kind.LEAF, None, _typed, None)
