@@ -189,7 +189,7 @@ def _group_box(key: str, group: Group) -> Box:
         key,
         "elided" if group.elided else "scope",
         "⋮" if group.elided else "",
-        "left out of the picture" if group.elided else f"{count:,} nodes",
+        "left out of the picture" if group.elided else _nodes(count),
         f"{count:,} nodes" if group.elided else clipped(str(group.scope), 60),
         "",
         () if group.elided else group.scope.path[:-1],
@@ -197,3 +197,7 @@ def _group_box(key: str, group: Group) -> Box:
         notes=tuple(note for note in notes if note),
         tooltip=clipped(str(group.scope), 200),
     )
+
+
+def _nodes(count: int) -> str:
+    return f"{count:,} node" if count == 1 else f"{count:,} nodes"
