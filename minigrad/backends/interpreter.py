@@ -69,7 +69,8 @@ def lower(roots: Sequence[Node], fed: Sequence[Node] = (), evals: Evals | None =
     """Line up the nodes that ``roots`` need, taking the values of ``fed`` as given."""
     evals = evals or {}
     order = toposort(roots, stop=fed)
-    given = [node for node in toposort(roots) if node in set(fed)] if fed else []
+    taken = set(fed)
+    given = [node for node in toposort(roots) if node in taken] if fed else []
     slots = {node: i for i, node in enumerate([*given, *order])}
     keep = {slots[root] for root in roots}
     last: dict[int, int] = {}
