@@ -61,7 +61,7 @@ def batch_of(graph: mg.Graph) -> tuple[dict[str, Any], str]:
 
 
 def _digits(x: mg.Node, random: np.random.Generator) -> dict[str, Any] | None:
-    """Standardised digits in the shape of ``x``, and their labels ``t``; None when they do not fit."""
+    """Standardised digits in the shape of ``x``, and labels ``t``; None when they do not fit."""
     shape = tuple(BATCH if isinstance(d, str) else d for d in x.shape)
     if not x.type.is_float or not shape or np.prod(shape[1:]) != 64:
         return None

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from ..ir import Node, consumers, is_leaf, toposort
 from .captions import clipped, header, inline
-from .gradients import Differentiated, accumulations, paths
+from .causes import accumulations, paths
+from .gradients import Differentiated
 from .picture import Arrow, Box
 from .statistics import Summary
 

@@ -12,7 +12,6 @@ from dataclasses import replace
 
 from ..ir import Node, consumers, depending_on, is_leaf
 from .boxes import Draft
-from .gradients import causes
 from .picture import Box
 
 
@@ -61,7 +60,7 @@ def _forward_rows(drawn: Sequence[Node], ghosts: set[Node]) -> dict[Node, int]:
 
 
 def _gradient_rows(draft: Draft, drawn: Sequence[Node], rows: dict[Node, int]) -> None:
-    cause = causes(draft.found.graph.nodes, draft.found.cotangents)
+    cause = draft.found.causes
     forward = dict(rows)
     for node in drawn:
         if node not in rows:

@@ -12,6 +12,7 @@ from ..backends import evaluate
 from ..ir import Graph, Node, is_leaf, toposort
 from .boxes import Draft
 from .captions import Captions, inline
+from .causes import distinct, recognise
 from .collapse import fold
 from .gradients import Differentiated, differentiate, ends
 from .picture import Picture
@@ -33,21 +34,29 @@ class View:
 
 def compose(graph: Graph, view: View) -> Picture:
     """The picture of a graph, or of one region of it with its boundary."""
-    found = Differentiated(graph, {})
+    names, values = tuple(graph.outputs), view.values
+    if view.gradients or any(node.scope.order for node in graph.nodes):
+        graph, copy = distinct(graph)
+        values = values and {copy.get(k, k): v for k, v in values.items()}
+    found = Differentiated(graph)
     inside = _inside(graph, view.region)
-    if view.gradients and not any(node.scope.order for node in inside):
+    if any(node.scope.order for node in inside):
+        owners, cotangents = recognise(graph)
+        found = Differentiated(graph, cotangents, owners)
+    elif view.gradients:
         found = differentiate(graph, inside)
         inside = _inside(found.graph, view.region)
-    elif view.region is not None and not view.gradients:
+    if view.region is not None and not view.gradients:
         inside = [node for node in inside if not node.scope.order] or inside
     groups = fold(inside, view.depth, view.expand, view.limit)
     ghosts = _ghosts(inside)
     summaries = {}
-    if view.values is not None:
+    if values is not None:
         drawn = [n for n in (*ghosts, *inside) if n not in groups and not inline(n)]
-        summaries = _summaries(drawn, found, view.values)
+        summaries = _summaries(drawn, found, values)
     captions = Captions(found.graph, found.cotangents, _boundary(found, inside, ghosts, view))
-    draft = Draft(found, captions, groups, summaries, graph.outputs)
+    outputs = {name: found.graph.outputs[name] for name in names}
+    draft = Draft(found, captions, groups, summaries, outputs)
     draft.draw(inside, ghosts)
     boxes, rows = tuple(draft.boxes.values()), 0
     if not groups and any(node.scope.order for node in inside):
@@ -83,7 +92,7 @@ def _boundary(
     if len(leaving) == 1 and "y" not in leaves:
         names[leaving[0]] = "y"
         ct = found.cotangents.get(leaving[0])
-        if ct in ghosts and "u" not in leaves:
+        if ct is not None and ct in ghosts and "u" not in leaves:
             names[ct] = "u"
     return names
 

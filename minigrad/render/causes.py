@@ -1,0 +1,160 @@
+"""Which forward node caused a gradient node: what the rows of a picture line up by.
+
+`grad` hands the source of a forward node on to what the node's rule builds. A picture draws a copy
+of the graph in which every forward node has a source object of its own, so the object says the
+cause. Gradient nodes that the user brought along are recognised by deriving them once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..autodiff import vjp
+from ..ir import Graph, Node, Update, consumers, depending_on, is_leaf, map_nodes, toposort
+from ..ir.text import attr_text
+
+LOSS = "loss"
+
+
+def distinct(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
+    """A copy of the graph whose forward nodes each have a source of their own; leaves are kept."""
+
+    def rule(node: Node, inputs: tuple[Node, ...]) -> Node:
+        if is_leaf(node):
+            return node
+        source = node.source
+        if source is not None and not node.scope.order:
+            source = (source[0], source[1])  # a new tuple: equal, and another object
+        return replace(node, inputs=inputs, source=source)
+
+    estimates = [u.estimate for u in graph.updates if u.estimate is not None]
+    kept = [n for pair in graph.replacements.items() for n in pair]
+    copy = map_nodes([*graph.roots, *estimates, *kept], rule)
+    updates = tuple(
+        Update(u.state, copy[u.value], None if u.estimate is None else copy[u.estimate])
+        for u in graph.updates
+    )
+    outputs = {name: copy[node] for name, node in graph.outputs.items()}
+    replacements = {copy[n]: copy[r] for n, r in graph.replacements.items()}
+    return Graph(graph.inputs, outputs, updates, replacements), copy
+
+
+def causes(nodes: Sequence[Node], cotangents: Mapping[Node, Node]) -> dict[Node, Node]:
+    """Gradient node -> the forward node whose rule made it.
+
+    The sum of several cotangents of a node stands with that node.
+    """
+    by_source = {
+        id(node.source): node
+        for node in nodes
+        if not node.scope.order and not is_leaf(node) and node.source is not None
+    }
+    found = {
+        node: by_source[id(node.source)]
+        for node in nodes
+        if node.scope.order and id(node.source) in by_source
+    }
+    for node, terms in accumulations(nodes, cotangents).items():
+        found.update(dict.fromkeys(terms, node))
+    return found
+
+
+def recognise(graph: Graph) -> tuple[dict[Node, Node], dict[Node, Node]]:
+    """Causes and cotangents of the gradient nodes that a graph came with.
+
+    The output ``loss`` is differentiated again; nodes that compute the same are the same.
+    """
+    loss = graph.outputs.get(LOSS)
+    if loss is None or loss.type.shape or not loss.type.is_float:
+        return causes(graph.nodes, {}), {}
+    forward = [n for n in graph.nodes if not n.scope.order and n.type.is_float]
+    wrt = reached([loss], forward)
+    derived = dict(zip(wrt, vjp([loss], wrt), strict=True))
+    again = [*graph.nodes, *toposort(derived.values(), stop=graph.nodes)]
+    numbers = _value_numbers(again)
+    known: dict[int, Node] = {}
+    for node, cause in causes(again, derived).items():
+        known.setdefault(numbers[node], cause)
+    own = {numbers[n]: n for n in reversed(graph.nodes) if n.scope.order}
+    found = causes(graph.nodes, {})
+    for node in graph.nodes:
+        if node.scope.order and numbers[node] in known:
+            found[node] = known[numbers[node]]
+    cotangents = {n: own[numbers[ct]] for n, ct in derived.items() if numbers[ct] in own}
+    return found, cotangents
+
+
+def reached(outputs: Sequence[Node], candidates: Sequence[Node]) -> list[Node]:
+    """The candidates to which a cotangent of the outputs flows."""
+    order = toposort(outputs)
+    active = depending_on(order, [n for n in candidates if n.prim.name != "constant"])
+    found = set(outputs)
+    for node in reversed(order):
+        if node in found and node.prim.vjp is not None:
+            found.update(o for o in node.inputs if o in active and o.type.is_float)
+    return [n for n in candidates if n in found and n in active]
+
+
+def accumulations(
+    nodes: Sequence[Node], cotangents: Mapping[Node, Node]
+) -> dict[Node, tuple[Node, ...]]:
+    """Forward node -> the additions that sum its cotangents, last first.
+
+    A value used k times receives k cotangents, so the k - 1 additions on the way are sums of
+    the paths: the adjoint of the fork.
+    """
+    uses = consumers([node for node in nodes if not node.scope.order])
+    found: dict[Node, tuple[Node, ...]] = {}
+    for node, cotangent in cotangents.items():
+        spine: list[Node] = []
+        current = cotangent
+        while (
+            current.prim.name == "add"
+            and current.scope.order
+            and len(spine) < len(uses.get(node, ())) - 1
+        ):
+            spine.append(current)
+            current = current.inputs[0]
+        if spine:
+            found[node] = tuple(spine)
+    return found
+
+
+def paths(nodes: Sequence[Node], cotangents: Mapping[Node, Node]) -> dict[tuple[Node, int], Node]:
+    """(addition, operand) -> the reader of the forward value that sent this cotangent back.
+
+    `grad` visits readers from the last to the first and adds as it goes.
+    """
+    uses = consumers([node for node in nodes if not node.scope.order])
+    found: dict[tuple[Node, int], Node] = {}
+    for node, spine in accumulations(nodes, cotangents).items():
+        readers = [reader for reader in uses[node] if reader in cotangents]
+        if len(readers) != len(spine) + 1:
+            continue
+        for addition, reader in zip(spine, readers, strict=False):
+            found[addition, 1] = reader
+        found[spine[-1], 0] = readers[-1]
+    return found
+
+
+def _value_numbers(order: Sequence[Node]) -> dict[Node, int]:
+    """Equal numbers for nodes that apply the same op to the same values."""
+    table: dict[Any, int] = {}
+    numbers: dict[Node, int] = {}
+    for node in order:
+        key: Any = node
+        if not is_leaf(node) or node.prim.name == "constant":
+            attrs = tuple((k, _frozen(v)) for k, v in sorted(node.attrs.items()))
+            key = (node.prim.name, attrs, tuple(numbers[o] for o in node.inputs))
+        numbers[node] = table.setdefault(key, len(table))
+    return numbers
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, value.tobytes()
+    return attr_text(value)
