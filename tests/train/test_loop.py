@@ -127,6 +127,33 @@ def test_a_checkpoint_in_the_middle_of_an_epoch_goes_on_bit_for_bit(tmp_path, st
     assert_same_run(mg.fit(network(), found, **options, resume=run), whole)
 
 
+def test_a_stop_between_the_last_step_and_the_end_of_an_epoch_loses_no_epoch(tmp_path, monkeypatch):
+    from minigrad.train import loop
+
+    path, options = tmp_path / "run", {"epochs": 2, "batch_size": 16, "test": blobs()}
+    whole = mg.fit(network(), blobs(), **options)
+    measure = loop._accuracy
+    monkeypatch.setattr(loop, "_accuracy", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        mg.fit(network(), blobs(), **options, checkpoint=path, every=1)
+    monkeypatch.setattr(loop, "_accuracy", measure)
+    run = mg.load_run(path, network())
+    assert_same_run(mg.fit(network(), blobs(), **options, resume=run), whole)
+
+
+def test_every_batch_is_augmented_anew_and_again_alike():
+    drawn = []
+
+    def note(rng, x):
+        drawn.append(rng.normal())
+        return x
+
+    for _ in range(2):
+        mg.fit(network(), blobs(), epochs=2, batch_size=16, augment=note)
+    assert len(set(drawn)) == 8
+    assert drawn[:8] == drawn[8:]
+
+
 def test_a_second_process_goes_on_bit_for_bit(tmp_path):
     path = tmp_path / "run.safetensors"
     whole = mg.fit(network(), blobs(), epochs=3, batch_size=16)
