@@ -33,6 +33,7 @@ from .functional import (
     square,
     var,
 )
+from .gradcheck import Report, gradcheck
 from .ir import (
     CheckpointError,
     DTypeError,
@@ -142,6 +143,7 @@ __all__ = [
     "NonFiniteError",
     "Primitive",
     "RegionError",
+    "Report",
     "Scope",
     "ShapeError",
     "TensorType",
@@ -175,6 +177,7 @@ __all__ = [
     "gelu",
     "getitem",
     "grad",
+    "gradcheck",
     "input",
     "jvp",
     "leaky_relu",
