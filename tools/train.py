@@ -94,8 +94,12 @@ def optimised(graph: mg.Graph, args: argparse.Namespace, steps: int) -> mg.Graph
 
 
 def accuracies(graph: mg.Graph, state: Any, test: Dataset) -> tuple[float, float]:
-    """Of the training graph, in batches of 256, and of the inference graph."""
-    return mg.accuracy(graph, state, test), mg.accuracy(mg.to_inference(graph), state, test)
+    """Of the training graph, in batches of 256, and of the inference graph.
+
+    The batches are mixed: statistics of one class alone would mislead the training graph.
+    """
+    mixed = test.take(mg.data.Order().permutation(len(test)))
+    return mg.accuracy(graph, state, mixed), mg.accuracy(mg.to_inference(graph), state, test)
 
 
 def train(args: argparse.Namespace) -> None:

@@ -51,6 +51,14 @@ def test_trains_on_digits_and_measures_both_graphs(tool, capsys):
     assert inference > 90
 
 
+def test_data_in_order_of_class_does_not_mislead_the_training_graph(tool, capsys, tmp_path):
+    rng, t = np.random.default_rng(0), np.repeat([0, 1], 400)
+    x = rng.normal(size=(800, 64)) + 2 * t[:, None]
+    np.savez(tmp_path / "sorted.npz", x=x, t=t)
+    tool.main([MLP, "--data", str(tmp_path / "sorted.npz"), "--epochs", "3", "--test", "0.75"])
+    assert "training graph  100.00%" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("optimiser", mg.optim.OPTIMISERS)
 def test_every_optimiser_learns(tool, capsys, small_data, optimiser):
     tool.main([MLP, "--data", small_data, "--optimiser", optimiser, "--lr", "0.02"])
