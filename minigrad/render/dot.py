@@ -28,6 +28,8 @@ def dot_text(picture: Picture) -> str:
     dot.attr("edge", fontname=FONT, fontsize="8", fontcolor=FAINT, arrowsize="0.7")
     _clusters(dot, picture)
     if picture.rows:
+        # Bézier splines cut through boxes when many edges pass a rank; segments keep clear.
+        dot.attr("graph", splines="polyline")
         _align(dot, picture)
     rows = {box.key: box.row for box in picture.boxes}
     for arrow in picture.arrows:
@@ -37,9 +39,10 @@ def dot_text(picture: Picture) -> str:
 
 
 def escaped(text: str) -> str:
-    """Untrusted text for an HTML-like label: no markup, no line break, no control character."""
+    """Untrusted text for an HTML-like label: no markup, line break or control character."""
     visible = "".join(c if c.isprintable() else " " for c in text)
-    return html.escape(visible, quote=True)
+    # Graphviz puts the node's name for \\N even here, so a backslash is written twice.
+    return html.escape(visible, quote=True).replace("\\", "&#92;" * 2)
 
 
 def quoted(text: str) -> str:
@@ -128,6 +131,7 @@ def _box(dot: Any, box: Box) -> None:
         fillcolor=look.fill,
         color=ALARM if bad else look.line,
         penwidth="2.6" if bad or box.strong else "1.2",
+        margin="0.12,0.09" if look.shape == "box3d" else "0.08,0.04",
         tooltip=quoted(box.tooltip) or " ",
     )
 
