@@ -29,9 +29,8 @@ class Operand:
 class Sample:
     """A graph of one primitive (or a few around it), its operands and its reference.
 
-    ``differentiable`` says by operand whether a gradient check applies; ``zero`` lists operands
-    whose gradient is zero by mathematics; ``complex_step`` is False where that method does not
-    apply; ``dims`` gives the named dims a size.
+    ``zero`` lists operands whose gradient is zero by mathematics; ``complex_step`` is False where
+    that method does not apply; ``dims`` gives the named dims a size.
     """
 
     prim: str
@@ -54,7 +53,10 @@ class Sample:
 
         sizes = [np.prod(self.sized(o.shape)) for o in self.operands]
         floats = [o for o in self.operands if o.dtype.startswith("float")]
-        return PRIMITIVES[self.prim].vjp is not None and bool(floats) and 0 not in sizes
+        if PRIMITIVES[self.prim].vjp is None or not floats or 0 in sizes:
+            return False
+        found = self.build(*self.nodes()).type
+        return found.is_float and 0 not in found.shape
 
     def sized(self, shape: Any) -> tuple[int, ...]:
         """``shape`` with its named dims as numbers."""
@@ -95,6 +97,16 @@ def above_minus_one(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndar
     return rng.uniform(-0.6, 2.0, shape)
 
 
+def signs(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Positive and negative in turn, away from zero."""
+    return (np.arange(np.prod(shape)) % 2 * -2 + 1).reshape(shape) * rng.uniform(0.5, 2, shape)
+
+
+def nearby(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Around zero, nearer than `signs`."""
+    return rng.uniform(-0.3, 0.3, shape)
+
+
 def bits(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return rng.integers(0, 2, shape).astype(bool)
 
@@ -106,7 +118,7 @@ def below(high: int, low: int = 0) -> Domain:
 def of(shape: Any, dtype: str = "float32", domain: Domain = normal) -> Operand:
     if dtype == "bool":
         domain = bits
-    elif dtype.startswith("int") and domain in (normal, apart, positive):
+    elif dtype.startswith("int") and domain in (normal, apart, positive, signs, nearby):
         domain = below(7, 1) if domain is positive else below(5, -5)
     return Operand(shape, dtype, domain)
 
@@ -202,13 +214,10 @@ def make(
     ref: Callable[..., Any] | None = None,
     note: str = "",
     zero: tuple[int, ...] = (),
-    differentiable: bool = True,
 ) -> Sample:
     shapes = "_".join("x".join(map(str, dims(o.shape))) or "scalar" for o in operands)
     kind = "" if operands[0].dtype == "float32" else operands[0].dtype
     words = [shapes, kind, note.replace(" ", "_"), str(next(_counters[prim]))]
-    if not differentiable:
-        zero = tuple(range(len(operands)))
     found = tuple(Operand(dims(o.shape), o.dtype, o.domain) for o in operands)
     return Sample(prim, "-".join(filter(None, words)), build, found, ref or NUMPY[prim], zero=zero)
 

@@ -23,10 +23,12 @@ from sample import (
     dilated,
     fold,
     make,
+    nearby,
     normal,
     of,
     positive,
     scatter,
+    signs,
     uniform,
     windows,
 )
@@ -56,8 +58,8 @@ UNARY = [
 BINARY = [
     ("add", normal, normal, (*INTS, "bool")), ("sub", normal, normal, INTS),
     ("mul", normal, normal, (*INTS, "bool")), ("div", normal, apart, ()),
-    ("pow", positive, normal, ()), ("maximum", normal, normal, (*INTS, "bool")),
-    ("minimum", normal, normal, (*INTS, "bool")), ("equal", normal, normal, (*INTS, "bool")),
+    ("pow", positive, normal, ()), ("maximum", signs, nearby, (*INTS, "bool")),
+    ("minimum", signs, nearby, (*INTS, "bool")), ("equal", normal, normal, (*INTS, "bool")),
     ("less", normal, normal, INTS), ("less_equal", normal, normal, INTS),
 ]  # fmt: skip
 
@@ -72,7 +74,12 @@ def _elementwise() -> Iterator[Sample]:
     for name, first, second, others in BINARY:
         function = getattr(mg, name)
         for a, b in BINARY_SHAPES:
-            yield make(name, function, of(a, domain=first), of(b, domain=second))
+            if (first, a) == (signs, (1,)):  # the larger operand has both signs
+                x, y = of(a, domain=second), of(b, domain=first)
+            else:
+                x, y = of(a, domain=first), of(b, domain=second)
+            chosen = {"maximum": (1,), "minimum": (0,)} if a == b == () else {}
+            yield make(name, function, x, y, zero=chosen.get(name, ()))
         for dtype in ("float16", "float64", *others):
             yield make(name, function, of((2, 3), dtype, first), of((3,), dtype, second))
     yield from _where()
@@ -89,7 +96,8 @@ def _where() -> Iterator[Sample]:
         ((2, 3), (2, 3), (2, 3)), ((2, 3), (), (3,)), ((3,), (2, 3), (2, 1)), ((), (2,), (2,)),
         (("N", 1), ("N", 3), (3,)), ((0, 2), (2,), (2,)),
     ]:  # fmt: skip
-        yield make("where", mg.where, Operand(c, "bool", _mixed), of(a), of(b))
+        never = (2,) if c == () else ()
+        yield make("where", mg.where, Operand(c, "bool", _mixed), of(a), of(b), zero=never)
     for dtype in ("float16", "float64", *INTS, "bool"):
         operands = Operand((2, 3), "bool", _mixed), of((2, 3), dtype), of((3,), dtype)
         yield make("where", mg.where, *operands)
@@ -122,7 +130,6 @@ def _casts() -> Iterator[Sample]:
         yield make(
             "cast", lambda x, d=target: mg.cast(x, d), of((2, 3), start, apart),
             ref=lambda x, d=target: x.astype(d), note=f"{start} to {target}",
-            differentiable=start.startswith("float") and target.startswith("float"),
         )  # fmt: skip
     for shape in ((), (0, 2), ("N", 2)):
         yield make(

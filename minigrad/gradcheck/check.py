@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from ..autodiff import vjp
 from ..backends.feed import Array
 from ..ir import GradientError, Node
 from ..primitives import sum as total
 from ..primitives.leaf import INPUT
 from .blame import find_culprit
-from .compare import RTOL, Comparison, Options
+from .compare import RTOL, Comparison, Options, connected
 from .numeric import pick_method
 from .problem import Problem, hold, pose
 from .report import Culprit, Entry, Kink, Report
@@ -124,13 +123,12 @@ def _second(
     projected = _project(problem, options.seed)
     entries, culprit, kinks = _compared(projected, options, 2, names)
     alive = any(entry.verdict in ("ok", "mismatch", "not finite") for entry in entries)
-    connected = any(entry.verdict == "vacuous" for entry in entries)
     judged = []
     for node, entry in zip(problem.wrt, entries, strict=True):
         if entry.verdict == "unconnected":
             note = "the gradient does not depend on it, numerically too"
             entry = replace(entry, verdict="zero", note=note)
-        elif entry.verdict == "vacuous" and (alive or node in silent or not connected):
+        elif entry.verdict == "vacuous" and (alive or node in silent):
             entry = replace(entry, verdict="zero", note="connected, both sides are zero")
         judged.append(entry)
     return judged, culprit, kinks
@@ -165,21 +163,12 @@ def _project(problem: Problem, seed: int) -> Problem:
         return leaf
 
     ct = weight("ct", problem.output)
-    connected = [node for node in problem.wrt if _is_connected(problem.output, node, ct)]
-    gradients = vjp([problem.output], connected, [ct])
-    terms = [total(weight(f"u{j}", g) * g) for j, g in enumerate(gradients)]
+    gradients = connected(problem.output, problem.wrt, ct)
+    terms = [total(weight(f"u{j}", g) * g) for j, g in enumerate(gradients) if g is not None]
     projection = terms[0]
     for term in terms[1:]:
         projection = projection + term
     return hold(replace(problem, output=projection, values={**problem.values, **weights}))
-
-
-def _is_connected(output: Node, node: Node, ct: Node) -> bool:
-    try:
-        vjp([output], [node], [ct])
-    except GradientError:
-        return False
-    return True
 
 
 def _silent(

@@ -11,7 +11,7 @@ import numpy as np
 from ..autodiff import vjp
 from ..backends.feed import Array
 from ..backends.interpreter import lower
-from ..ir import Node, depending_on, toposort
+from ..ir import GradientError, Node, depending_on, toposort
 from ..primitives import broadcast_to, constant
 from ..primitives.leaf import INPUT
 from .numeric import EPS, Slope, Slopes, rounding
@@ -76,29 +76,26 @@ class Comparison:
         active = depending_on(steps, problem.wrt)
         inner = [n for n in steps if n in active and n.type.is_float and n not in problem.wrt]
         self.inner = [*problem.wrt, *inner]
-        pulled = pull(output, self.inner, self.ct)
-        self.connected = [node is not None for node in pulled[: len(problem.wrt)]]
-        self._analyse(pulled)
+        self._analyse()
         self.slopes = Slopes(problem, [output], options.method, options.step)
         self.wide = Slopes(problem, self.inner, options.method, options.step)
 
-    def _analyse(self, pulled: Sequence[Node | None]) -> None:
+    def _analyse(self) -> None:
         """The gradient for each cotangent, and for the first one the cotangent of every node."""
-        problem, count = self.problem, len(self.problem.wrt)
+        problem, output = self.problem, self.problem.output
         self.inner_values = problem.run(self.inner)
-        out = problem.run([problem.output])[0]
-        self.cts = _cotangents(self.rng, out.shape)
-        found = [node for node in pulled if node is not None]
-        program = lower(found, fed=list(problem.frozen))
+        shape = tuple(problem.dims[d] if isinstance(d, str) else d for d in output.shape)
+        self.cts = _cotangents(self.rng, shape)
+        gradients = connected(output, problem.wrt, self.ct)
+        program = lower([g for g in gradients if g is not None], fed=list(problem.frozen))
         fed = {**problem.values, **problem.frozen}
         self.gradients: list[list[Array | None]] = []
-        for i, ct in enumerate(self.cts):
+        for ct in self.cts:
             arrays = iter(program.run({**fed, self.ct: ct}, problem.dims))
-            all_ = [None if node is None else next(arrays) for node in pulled]
-            if i == 0:
-                pairs = zip(self.inner, all_, strict=True)
-                self.cotangents = {node: ct_ for node, ct_ in pairs if ct_ is not None}
-            self.gradients.append(all_[:count])
+            self.gradients.append([None if g is None else next(arrays) for g in gradients])
+        pulled = lower(_pull(output, self.inner, self.ct), fed=list(problem.frozen))
+        arrays_ = pulled.run({**fed, self.ct: self.cts[0]}, problem.dims)
+        self.cotangents = dict(zip(self.inner, arrays_, strict=True))
 
     def entries(self) -> list[Entry]:
         """A verdict for each input."""
@@ -128,20 +125,20 @@ class Comparison:
             numeric=worst.numeric,
             error=float(max(0.0, difference - scale.noise) / size) if size > 1e-300 else 0.0,
         )
-        return self._judged(entry, cases, worst, scale, self.connected[j])
+        return self._judged(entry, cases, worst, scale, self.gradients[0][j] is not None)
 
     def _judged(
-        self, entry: Entry, cases: list[Case], worst: Case, scale: Scale, connected: bool
+        self, entry: Entry, cases: list[Case], worst: Case, scale: Scale, flows: bool
     ) -> Entry:
         numbers = np.array([(case.analytic, case.numeric) for case in cases])
         if not np.isfinite(numbers).all():
             return replace(entry, verdict="not finite", error=np.inf)
         if worst.excess(self.options.rtol, scale.noise) > 1:
-            note = "" if connected else "no gradient flows to it"
+            note = "" if flows else "no gradient flows to it"
             return replace(entry, verdict="mismatch", note=note)
         if np.max(np.abs(numbers)) > scale.floor:
             return replace(entry, verdict="ok")
-        return replace(entry, verdict="vacuous" if connected else "unconnected", error=0.0)
+        return replace(entry, verdict="vacuous" if flows else "unconnected", error=0.0)
 
     def _cases(self, j: int, node: Node, x: Array) -> Iterator[Case]:
         still = np.zeros(x.shape, bool)  # elements at a kink: random directions leave them alone
@@ -209,15 +206,23 @@ class Comparison:
         self.kinks.append(Kink(self.names[node], self.order, index, *found))
 
 
-def pull(output: Node, nodes: Sequence[Node], ct: Node) -> list[Node | None]:
-    """The cotangent of each node, None where none flows.
+def connected(output: Node, nodes: Sequence[Node], ct: Node) -> list[Node | None]:
+    """The gradient by each node as `grad` gives it, None where it gives none."""
+    try:
+        return list(vjp([output], nodes, [ct]))
+    except GradientError:
+        if len(nodes) == 1:
+            return [None]
+    return [found for node in nodes for found in connected(output, [node], ct)]
 
-    Each node also counts as an output with the cotangent zero, so that one sweep serves the
-    connected and the unconnected.
+
+def _pull(output: Node, nodes: Sequence[Node], ct: Node) -> list[Node]:
+    """The cotangent of each node, zero where none flows.
+
+    Each node also counts as an output with the cotangent zero, so one sweep reaches them all.
     """
     zeros = [broadcast_to(constant(np.zeros(())), node.shape) for node in nodes]
-    found = vjp([output, *nodes], nodes, [ct, *zeros])
-    return [None if f is zero else f for f, zero in zip(found, zeros, strict=True)]
+    return vjp([output, *nodes], nodes, [ct, *zeros])
 
 
 def _cotangents(rng: np.random.Generator, shape: Any) -> list[Array]:
