@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from ..ir import FeedError, Graph, GraphError, Node
+from ..ir import FeedError, Graph, GraphError, Node, place
 from ..primitives import initial_value
 from .feed import Array, by_node, checked, missing
 from .interpreter import lower
@@ -61,7 +61,10 @@ class Executable:
                 raise missing(node)
         for leaf in self._stateful:
             if leaf.name not in state:
-                raise FeedError(f"the state has no {leaf.name!r}, {leaf.type}; see init_state()")
+                raise FeedError(
+                    f"the state has no {leaf.name!r}, {leaf.type}; see init_state()"
+                    f"{place(leaf.scope, leaf.source)}"
+                )
             values[leaf] = checked(leaf, state[leaf.name], dims)
         arrays = self._program.run(values, dims, check_finite)
         count = len(self.graph.outputs)

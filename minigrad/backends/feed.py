@@ -21,7 +21,10 @@ def checked(node: Node, value: Any, dims: dict[str, int]) -> Array:
     """
     if isinstance(value, Node):
         raise FeedError(f"{_title(node)} was fed the node {value!r}; evaluate it first{_at(node)}")
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        array = np.asarray(None)
     wanted = node.type
     if array.dtype.kind not in _CATEGORY:
         raise FeedError(f"{_title(node)} needs {wanted}, was fed {type(value).__name__}{_at(node)}")

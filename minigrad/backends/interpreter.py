@@ -52,8 +52,8 @@ class Program:
                 _check_finite(leaf, memory[slot])
         with np.errstate(all="ignore"):
             for step in self.steps:
-                attrs = _sized(step.attrs, dims) if step.named else step.attrs
                 try:
+                    attrs = _sized(step.attrs, dims) if step.named else step.attrs
                     value = step.eval(np, *[memory[i] for i in step.operands], **attrs)
                 except Exception as error:
                     raise _failed(step.node, error) from error

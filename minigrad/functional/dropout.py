@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..ir import GraphError, Node
+from ..ir import HERE, GraphError, Node, place
+from ..ir.scope import caller
 from ..primitives import Operand, advance, at_inference, cast, floating, random_uniform, state
 
 
@@ -39,7 +40,7 @@ def dropout(x: Operand, rate: float, generator: Generator) -> Node:
     True
     """
     if not 0 <= rate < 1:
-        raise GraphError(f"dropout: rate {rate} is not in [0, 1)")
+        raise GraphError(f"dropout: rate {rate} is not in [0, 1){place(HERE.scope, caller())}")
     node = floating(x)
     if rate == 0:
         return node

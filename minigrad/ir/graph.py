@@ -11,7 +11,7 @@ from .errors import GraphError, RegionError
 from .markers import Update, collect, with_penalties
 from .node import Kind, Node
 from .order import is_leaf, substitute, toposort
-from .scope import place, scope_path
+from .scope import HERE, caller, place, scope_path
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -203,22 +203,25 @@ def _named(outputs: Any) -> dict[str, Node]:
     elif not isinstance(outputs, Mapping):
         outputs = {f"out{i}": node for i, node in enumerate(outputs)}
     if not outputs:
-        raise GraphError("Graph: no outputs; name at least one node to compute")
+        raise GraphError(f"Graph: no outputs; name at least one node to compute{_here()}")
     for name, node in outputs.items():
         if not isinstance(node, Node):
-            raise GraphError(f"Graph: output {name!r} is a {type(node).__name__}, not a Node")
+            raise GraphError(
+                f"Graph: output {name!r} is a {type(node).__name__}, not a Node{_here()}"
+            )
     return dict(outputs)
 
 
 def _checked_inputs(inputs: tuple[Node, ...], leaves: Sequence[Node]) -> tuple[Node, ...]:
     for node in inputs:
         if not isinstance(node, Node) or node.prim.name != "input":
-            raise GraphError(f"Graph: {node!r} is not an input; make one with mg.input")
+            raise GraphError(f"Graph: {node!r} is not an input; make one with mg.input{_here()}")
     needed = [node for node in leaves if node.prim.name == "input"]
     if not inputs:
         inputs = tuple(needed)
+    declared = set(inputs)
     for node in needed:
-        if node not in inputs:
+        if node not in declared:
             raise GraphError(
                 f"Graph: the outputs need input {node.name!r}, which is not among the inputs"
                 f"{place(node.scope, node.source)}"
@@ -237,8 +240,14 @@ def _check_states(updates: Sequence[Update]) -> None:
     seen: set[Node] = set()
     for update in updates:
         if update.state in seen:
-            raise GraphError(f"Graph: {update.state.name!r} has two updates")
+            raise GraphError(
+                f"Graph: {update.state.name!r} has two updates; join them in one{_here()}"
+            )
         seen.add(update.state)
+
+
+def _here() -> str:
+    return place(HERE.scope, caller())
 
 
 def _listed(paths: Iterable[tuple[str, ...]]) -> str:

@@ -36,7 +36,10 @@ class Update:
 
     def __post_init__(self) -> None:
         if self.state.prim.kind is not Kind.LEAF or self.state.prim.name not in UPDATABLE:
-            raise GraphError(f"Update: {self.state!r} is no state or parameter, it cannot move")
+            raise GraphError(
+                f"Update: {self.state!r} is no state or parameter, it cannot move"
+                f"{place(self.state.scope, self.state.source)}"
+            )
         if self.state.type != self.value.type:
             raise GraphError(
                 f"Update: {self.state.name} is {self.state.type}, its next value is "

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import CodeType
 from typing import TypeAlias
@@ -19,7 +19,8 @@ from .errors import GraphError
 
 Source: TypeAlias = tuple[CodeType, int]  # a code object and an instruction; the line on demand
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+# Frames that are not the user's: this package, and the __init__ that a dataclass generates.
+_OURS = (os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep, "<string>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +53,19 @@ class _Here(threading.local):
 HERE = _Here()
 
 
-@contextmanager
-def scope(name: str) -> Iterator[Scope]:
+def scope(name: str) -> AbstractContextManager[Scope]:
     """Put the nodes built inside under ``name``; nests, and ``"a/b"`` enters two at once.
 
     >>> with scope("stage1"), scope("bn1") as here:
     ...     print(here)
     stage1/bn1
     """
-    with enter(Scope(HERE.scope.path + scope_path(name), HERE.scope.order)) as entered:
+    return _inside(scope_path(name))
+
+
+@contextmanager
+def _inside(path: tuple[str, ...]) -> Iterator[Scope]:
+    with enter(Scope(HERE.scope.path + path, HERE.scope.order)) as entered:
         yield entered
 
 
@@ -89,7 +94,10 @@ def scope_path(name: str) -> tuple[str, ...]:
     """The parts of ``"a/b"``; GraphError when one is empty or not a string."""
     parts = tuple(name.split("/")) if isinstance(name, str) else ("",)
     if not all(parts):
-        raise GraphError(f"scope name {name!r} must be text without empty parts, such as 'bn1'")
+        raise GraphError(
+            f"scope name {name!r} must be text without empty parts, such as 'bn1'"
+            f"{place(HERE.scope, caller())}"
+        )
     return parts
 
 
@@ -98,7 +106,7 @@ def caller() -> Source | None:
     if HERE.source is not None:
         return HERE.source
     frame = sys._getframe(2)
-    while frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_code.co_filename.startswith(_OURS):
         if frame.f_back is None:
             return None
         frame = frame.f_back

@@ -9,7 +9,7 @@ is ``f32``, the default. Ops that need a float (``sqrt``, ``div``, ``mean``) tak
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -126,7 +126,7 @@ def normalize_axes(axis: Any, ndim: int) -> tuple[int, ...]:
     """Sorted axes >= 0 from None (all), an int or a sequence; ShapeError when out of range."""
     if axis is None:
         return tuple(range(ndim))
-    axes = (axis,) if isinstance(axis, int | np.integer) else tuple(axis)
+    axes = tuple(axis) if isinstance(axis, Iterable) else (axis,)
     found = []
     for a in axes:
         if isinstance(a, bool) or not isinstance(a, int | np.integer):

@@ -13,12 +13,10 @@ from ..ir import (
     Primitive,
     ShapeError,
     TensorType,
-    as_dtype,
-    as_shape,
     normalize_axes,
 )
 from ..ir.types import INT32, INT64
-from .leaf import Operand, as_node
+from .leaf import Operand, _dtype, _shape, as_node, axes_of
 
 
 def _take_type(x: TensorType, indices: TensorType, *, axis: int) -> TensorType:
@@ -63,7 +61,7 @@ def take(x: Operand, indices: Operand, axis: int = 0) -> Node:
     <take f32[N,2]>
     """
     node = as_node(x)
-    (at,) = normalize_axes(axis, node.ndim)
+    (at,) = axes_of("take", axis, node)
     return TAKE(node, as_node(indices), axis=at)
 
 
@@ -113,5 +111,8 @@ def random_uniform(counter: Operand, shape: Any, *, seed: int = 0, dtype: Any = 
     function, resumes bit for bit, and draws the same on every backend. No gradient.
     """
     return RANDOM_UNIFORM(
-        as_node(counter), shape=as_shape(shape), seed=int(seed), dtype=as_dtype(dtype)
+        as_node(counter),
+        shape=_shape("random_uniform", shape),
+        seed=int(seed),
+        dtype=_dtype("random_uniform", dtype),
     )

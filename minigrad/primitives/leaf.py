@@ -18,6 +18,7 @@ from ..ir import (
     as_dtype,
     as_shape,
     float_like,
+    normalize_axes,
     place,
     promote,
     qualified,
@@ -100,7 +101,7 @@ def constant(value: Any, dtype: Any = None) -> Node:
     (<constant f32[]>, <constant i64[2]>)
     """
     if isinstance(value, Node):
-        raise GraphError(f"constant: {value!r} is already a node")
+        raise GraphError(f"constant: {value!r} is already a node{_here()}")
     return CONSTANT(value=_array("constant", value, dtype))
 
 
@@ -144,8 +145,8 @@ def initial_value(leaf: Node, seed: int) -> np.ndarray[Any, Any]:
     found = np.asarray(start(rng, leaf.shape, leaf.dtype), dtype=leaf.dtype)
     if found.shape != leaf.shape:
         raise ShapeError(
-            f"{leaf.name}: its initialiser gave shape {found.shape}, the parameter has "
-            f"{leaf.shape}{place(leaf.scope, leaf.source)}"
+            f"{leaf.name}: its initialiser gave shape {list(found.shape)}, the {leaf.prim.name} "
+            f"has {list(leaf.shape)}{place(leaf.scope, leaf.source)}"
         )
     return found
 
@@ -162,9 +163,19 @@ def _started(kind: str, name: str, value: Any, shape: Any, dtype: Any) -> dict[s
         start = _array(kind, value, dtype)
         full, found = (start.shape if shape is None else _shape(kind, shape)), start.dtype
         if start.shape != full:
-            start = np.broadcast_to(start, _static(kind, name, full))
+            start = _repeated(kind, name, start, _static(kind, name, full))
     _static(kind, name, full)
     return {"name": qualified(_name(name)), "shape": full, "dtype": found, "init": start}
+
+
+def _repeated(kind: str, name: str, start: Any, shape: Any) -> Any:
+    try:
+        return np.broadcast_to(start, shape)
+    except ValueError:
+        raise ShapeError(
+            f"{kind}: the numbers for {name!r} are {list(start.shape)}, they do not fit the shape "
+            f"{list(shape)}{_here()}"
+        ) from None
 
 
 def _static(kind: str, name: str, shape: Any) -> Any:
@@ -224,6 +235,14 @@ def _dtype(kind: str, dtype: Any) -> np.dtype[Any]:
         return as_dtype(dtype)
     except DTypeError as error:
         raise DTypeError(f"{kind}: {error}{_here()}") from None
+
+
+def axes_of(op: str, axis: Any, node: Node, new: int = 0) -> tuple[int, ...]:
+    """Axes of ``node``, or of one with ``new`` axes more; the error names ``op``."""
+    try:
+        return normalize_axes(axis, node.ndim + new)
+    except ShapeError as error:
+        raise ShapeError(f"{op}: {error}, {node.type}{_here()}") from None
 
 
 def _here() -> str:

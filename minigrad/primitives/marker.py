@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..ir import Kind, Node, Primitive, ShapeError, TensorType
-from .leaf import Operand, as_node
+from .leaf import Operand, _here, as_node
 from .shape import reshape
 
 
@@ -31,7 +31,7 @@ def at_inference(node: Node, replacement: Operand) -> Node:
     """
     stand_in = as_node(replacement, node.type.dtype)
     if stand_in.type != node.type:
-        raise ShapeError(f"at_inference: {stand_in.type} cannot replace {node.type}")
+        raise ShapeError(f"at_inference: {stand_in.type} cannot replace {node.type}{_here()}")
     return MARK(node, stand_in, roles=("replacement",))
 
 
@@ -49,7 +49,13 @@ def track(statistic: Node, running: Node, value: Node) -> Node:
     ['m']
     """
     shape = statistic.type.shape
-    stand_in = running if running.type.shape == shape else reshape(running, shape)
+    try:
+        stand_in = running if running.type.shape == shape else reshape(running, shape)
+    except ShapeError:
+        raise ShapeError(
+            f"track: {running.name}, {running.type}, cannot stand for a statistic of type "
+            f"{statistic.type}{_here()}"
+        ) from None
     return MARK(statistic, stand_in, running, value, roles=("replacement", "state", "value"))
 
 
@@ -61,5 +67,5 @@ def advance(node: Node, state: Node, value: Node) -> Node:
 def penalized(node: Node, penalty: Node) -> Node:
     """``node``; a graph that uses it adds ``penalty``, a scalar, to its output ``loss``, once."""
     if penalty.type.shape:
-        raise ShapeError(f"penalized: a penalty is a scalar, not {penalty.type}")
+        raise ShapeError(f"penalized: a penalty is a scalar, not {penalty.type}{_here()}")
     return MARK(node, penalty, roles=("penalty",))

@@ -19,7 +19,7 @@ from ..ir import (
 )
 from ..ir.types import BOOL, FLOAT16, FLOAT32, INT64
 from .elementwise import cast, equal
-from .leaf import Operand, _here, as_node, constant, floating
+from .leaf import Operand, _here, as_node, axes_of, constant, floating
 from .shape import broadcast_to, reshape
 
 Axis: TypeAlias = int | tuple[int, ...] | list[int] | None
@@ -196,10 +196,3 @@ def count(x: Operand, axis: Axis = None, *, at_least: int = 0) -> Node:
     except ShapeError as error:
         raise ShapeError(f"count: {error}{_here()}") from None
     return constant(np.asarray(number, float_like(node.type.dtype)))
-
-
-def _axes(op: str, axis: Axis, node: Node) -> tuple[int, ...]:
-    try:
-        return normalize_axes(axis, node.ndim)
-    except ShapeError as error:
-        raise ShapeError(f"{op}: {error}, {node.type}{_here()}") from None

@@ -15,11 +15,10 @@ from ..ir import (
     Primitive,
     ShapeError,
     TensorType,
-    as_shape,
     broadcast_shapes,
     normalize_axes,
 )
-from .leaf import Operand, _here, as_node, same_dtype
+from .leaf import Operand, _here, _shape, as_node, axes_of, same_dtype
 
 VJP = tuple[Node | None, ...]
 Ints = tuple[int, ...]
@@ -81,7 +80,9 @@ def reshape(x: Operand, shape: Any) -> Node:
     """
     node = as_node(x)
     dims = (shape,) if isinstance(shape, int | str) else tuple(shape)
-    if dims.count(-1) == 1:
+    if dims.count(-1) > 1:
+        raise ShapeError(f"reshape: only one dim of {list(dims)} may be -1{_here()}")
+    if -1 in dims:
         dims = _without_minus_one(node.type, dims)
     return RESHAPE(node, shape=_shape("reshape", dims))
 
@@ -103,14 +104,19 @@ def broadcast_to(x: Operand, shape: Any) -> Node:
 def expand_dims(x: Operand, axis: int) -> Node:
     """``x`` with a new axis of size 1 at ``axis``."""
     node = as_node(x)
-    (at,) = normalize_axes(axis, node.ndim + 1)
+    (at,) = axes_of("expand_dims", axis, node, new=1)
     return reshape(node, (*node.type.shape[:at], 1, *node.type.shape[at:]))
 
 
 def squeeze(x: Operand, axis: Any) -> Node:
     """``x`` without the axes named, each of size 1."""
     node = as_node(x)
-    axes = normalize_axes(axis, node.ndim)
+    axes = axes_of("squeeze", axis, node)
+    for dim in (node.type.shape[a] for a in axes):
+        if dim != 1:
+            raise ShapeError(
+                f"squeeze: cannot drop a dim {dim} of {node.type}, only a dim 1{_here()}"
+            )
     return reshape(node, tuple(d for i, d in enumerate(node.type.shape) if i not in axes))
 
 
@@ -155,8 +161,10 @@ def _concatenate_type(*types: TensorType, axis: int) -> TensorType:
     total = 0
     for found in types:
         other = [d for i, d in enumerate(found.shape) if i != axis]
-        if found.dtype != first.dtype or found.ndim != first.ndim:
-            raise DTypeError(f"cannot join {first} and {found}")
+        if found.dtype != first.dtype:
+            raise DTypeError(f"cannot join {first} and {found}; cast one")
+        if found.ndim != first.ndim:
+            raise ShapeError(f"cannot join {first} and {found}: their ranks differ")
         if other != [d for i, d in enumerate(first.shape) if i != axis]:
             raise ShapeError(f"cannot join {first} and {found} along axis {axis}")
         size = found.shape[axis]
@@ -277,14 +285,22 @@ def pad(x: Operand, pad_width: Any, *, value: float = 0.0) -> Node:
 
 def concatenate(xs: Sequence[Operand], axis: int = 0) -> Node:
     """The tensors one after the other along an existing axis."""
-    nodes = same_dtype(*xs)
-    (at,) = normalize_axes(axis, nodes[0].ndim)
+    nodes = _several("concatenate", xs)
+    (at,) = axes_of("concatenate", axis, nodes[0])
     return CONCATENATE(*nodes, axis=at)
 
 
 def stack(xs: Sequence[Operand], axis: int = 0) -> Node:
     """The tensors one after the other along a new axis."""
-    return concatenate([expand_dims(x, axis) for x in xs], axis)
+    nodes = _several("stack", xs)
+    (at,) = axes_of("stack", axis, nodes[0], new=1)
+    return concatenate([expand_dims(node, at) for node in nodes], at)
+
+
+def _several(op: str, xs: Sequence[Operand]) -> tuple[Node, ...]:
+    if not xs:
+        raise ShapeError(f"{op}: needs at least one tensor{_here()}")
+    return same_dtype(*xs)
 
 
 def _sliced(x: Node, bounds: list[tuple[Any, Any, Any]], shape: list[Any]) -> Node:
@@ -300,15 +316,25 @@ def _sliced(x: Node, bounds: list[tuple[Any, Any, Any]], shape: list[Any]) -> No
 def _bounds(entry: Any, dim: Any, x: Node) -> tuple[Any, ...]:
     """(start, stop, step), and a fourth entry when the axis goes away."""
     if isinstance(entry, slice):
+        if entry.step is not None and entry.step < 1:
+            raise ShapeError(
+                f"slice: a step of {entry.step} leads outside the dim {dim} of {x.type}; a step "
+                f"is at least 1{_here()}"
+            )
         if entry == slice(None):
             return (0, None if isinstance(dim, str) else dim, 1)
         if isinstance(dim, str):
             return (entry.start or 0, entry.stop, entry.step or 1)
         start, stop, step = entry.indices(dim)
-        return (start, max(start, stop) if step > 0 else stop, step)
+        return (start, max(start, stop), step)
     if isinstance(entry, bool) or not isinstance(entry, int | np.integer):
         raise DTypeError(f"slice: {entry!r} is no int, slice, None or ...{_here()}")
-    if isinstance(dim, str) or not -dim <= entry < dim:
+    if isinstance(dim, str):
+        raise ShapeError(
+            f"slice: cannot index the named dim {dim!r} of {x.type}: its size is unknown; "
+            f"use mg.take{_here()}"
+        )
+    if not -dim <= entry < dim:
         raise ShapeError(f"slice: index {entry} is outside the dim {dim} of {x.type}{_here()}")
     at = int(entry) % dim
     return (at, at + 1, 1, "drop")
@@ -335,10 +361,3 @@ def _without_minus_one(x: TensorType, dims: tuple[Any, ...]) -> tuple[Any, ...]:
             f"reshape: -1 in {list(dims)} cannot be an int for {x}; repeat its named dims{_here()}"
         )
     return tuple(have // known if d == -1 else d for d in dims)
-
-
-def _shape(op: str, shape: Any) -> Any:
-    try:
-        return as_shape(shape)
-    except (ShapeError, TypeError) as error:
-        raise ShapeError(f"{op}: {error}{_here()}") from None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..ir import Kind, Node, Primitive, ShapeError, TensorType, normalize_axes
-from .leaf import Operand, as_node
+from .leaf import Operand, as_node, axes_of
 
 VJP = tuple[Node | None, ...]
 Ints = tuple[int, ...]
@@ -91,6 +91,6 @@ def unfold(
     <unfold f32[N,3,4,4,2,2]>
     """
     node = as_node(x)
-    axes = normalize_axes(axis, node.ndim)
+    axes = axes_of("unfold", axis, node)
     many = [(v,) * len(axes) if isinstance(v, int) else tuple(v) for v in (stride, dilation)]
     return UNFOLD(node, axis=axes, window=tuple(window), stride=many[0], dilation=many[1])
