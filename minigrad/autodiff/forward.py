@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..ir import GradientError, Node, toposort
+from ..ir import HERE, GradientError, Node, place, toposort
+from ..ir.scope import caller
 from ..primitives import Operand, broadcast_to, constant
 from ..primitives.leaf import INPUT
 from .reverse import vjp
@@ -27,7 +28,9 @@ def jvp(
     """
     wrt = [wrt] if isinstance(wrt, Node) else list(wrt)
     if len(tangents) != len(wrt):
-        raise GradientError(f"jvp: {len(tangents)} tangents for {len(wrt)} nodes")
+        raise GradientError(
+            f"jvp: {len(tangents)} tangents for {len(wrt)} nodes{place(HERE.scope, caller())}"
+        )
     cts = [
         INPUT(name=f"ct{i}", shape=y.type.shape, dtype=y.type.dtype) for i, y in enumerate(outputs)
     ]

@@ -25,6 +25,7 @@ from ..ir import (
     toposort,
 )
 from ..ir.errors import GraphError
+from ..ir.scope import caller
 from ..primitives import Operand, as_node, broadcast_to, constant, reshape
 from ..primitives.elementwise import ADD
 from ..primitives.reduce import SUM
@@ -162,16 +163,28 @@ def _seed(output: Node, ct: Operand | None) -> Node:
         if not isinstance(ct, Node):
             node = constant(np.asarray(node.attrs["value"], output.type.dtype))
         else:
-            raise GradientError(f"grad: ct is {node.type}, the output is {output.type}; cast ct")
+            raise GradientError(
+                f"grad: ct is {node.type}, the output is {output.type}; cast ct{_at(output)}"
+            )
     try:
         return broadcast_to(node, output.type.shape)
     except GraphError:
-        raise GradientError(f"grad: ct is {node.type}, the output is {output.type}") from None
+        raise GradientError(
+            f"grad: ct is {node.type}, the output is {output.type}{_at(output)}"
+        ) from None
 
 
 def _check(outputs: list[Node], wrt: list[Node], cts: Sequence[Operand] | None) -> None:
     if cts is not None and len(cts) != len(outputs):
-        raise GradientError(f"grad: {len(cts)} cotangents for {len(outputs)} outputs")
+        raise GradientError(
+            f"grad: {len(cts)} cotangents for {len(outputs)} outputs{place(HERE.scope, caller())}"
+        )
+    for node in (*outputs, *wrt):
+        if not isinstance(node, Node):
+            raise GradientError(
+                f"grad: {node!r} is no node; differentiate nodes by nodes"
+                f"{place(HERE.scope, caller())}"
+            )
     for output in outputs:
         if not output.type.is_float:
             raise GradientError(f"grad: the output {output!r} is not a float{_at(output)}")

@@ -100,10 +100,16 @@ class Operators:
         return OPERATORS["getitem"](self, index)
 
     def __iter__(self) -> Iterator[Node]:
-        raise TypeError(f"{self!r} cannot be iterated; index it, or iterate over a static dim")
+        raise TypeError(
+            f"{self!r} cannot be iterated; index it, or iterate over a static dim"
+            f"{place(HERE.scope, caller())}"
+        )
 
     def __bool__(self) -> bool:
-        raise TypeError(f"{self!r} has no truth value: it is a node, not a number; use mg.where")
+        raise TypeError(
+            f"{self!r} has no truth value: it is a node, not a number; use mg.where"
+            f"{place(HERE.scope, caller())}"
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -18,11 +18,10 @@ from ..ir import (
     Primitive,
     ShapeError,
     TensorType,
-    as_dtype,
     broadcast_shapes,
 )
 from ..ir.types import BOOL
-from .leaf import Operand, as_node, floating, same_dtype
+from .leaf import Operand, as_node, checked_dtype, floating, same_dtype
 
 VJP = tuple[Node | None, ...]
 
@@ -101,7 +100,7 @@ def _pow(xp: Any, x: Any, p: Any) -> Any:
 def _erf(xp: Any, x: Any) -> Any:
     from scipy.special import erf as scipy_erf
 
-    return scipy_erf(x)
+    return scipy_erf(x).astype(x.dtype)  # half precision comes back wider
 
 
 # --- derivatives longer than a line ----------------------------------------------------------
@@ -343,7 +342,7 @@ def less_equal(x: Operand, y: Operand) -> Node:
 
 def cast(x: Operand, dtype: Any) -> Node:
     """``x`` in another dtype; the gradient flows between floats only."""
-    return CAST(as_node(x), dtype=as_dtype(dtype))
+    return CAST(as_node(x), dtype=checked_dtype("cast", dtype))
 
 
 def stop_gradient(x: Operand) -> Node:

@@ -16,7 +16,7 @@ from ..ir import (
     normalize_axes,
 )
 from ..ir.types import INT32, INT64
-from .leaf import Operand, _dtype, _shape, as_node, axes_of
+from .leaf import Operand, _shape, as_node, axes_of, checked_dtype
 
 
 def _take_type(x: TensorType, indices: TensorType, *, axis: int) -> TensorType:
@@ -114,5 +114,5 @@ def random_uniform(counter: Operand, shape: Any, *, seed: int = 0, dtype: Any = 
         as_node(counter),
         shape=_shape("random_uniform", shape),
         seed=int(seed),
-        dtype=_dtype("random_uniform", dtype),
+        dtype=checked_dtype("random_uniform", dtype),
     )

@@ -53,7 +53,9 @@ def input(name: str, shape: Any = (), dtype: Any = "float32") -> Node:
     >>> input("x", ("N", 64))
     <input 'x' f32[N,64]>
     """
-    return INPUT(name=_name(name), shape=_shape("input", shape), dtype=_dtype("input", dtype))
+    return INPUT(
+        name=_name(name), shape=_shape("input", shape), dtype=checked_dtype("input", dtype)
+    )
 
 
 def parameter(
@@ -157,7 +159,7 @@ def _started(kind: str, name: str, value: Any, shape: Any, dtype: Any) -> dict[s
     if callable(value):
         if shape is None:
             raise ShapeError(f"{kind}: {name!r} has an initialiser, so it needs a shape{_here()}")
-        start, found = value, _dtype(kind, dtype or DEFAULT_FLOAT)
+        start, found = value, checked_dtype(kind, dtype or DEFAULT_FLOAT)
         full = _shape(kind, shape)
     else:
         start = _array(kind, value, dtype)
@@ -192,13 +194,13 @@ def _array(kind: str, value: Any, dtype: Any) -> np.ndarray[Any, Any]:
     if array.dtype.kind not in "biuf":
         raise DTypeError(f"{kind}: {value!r} is not made of numbers{_here()}")
     if dtype is not None:
-        array = array.astype(_dtype(kind, dtype))
+        array = array.astype(checked_dtype(kind, dtype))
     elif array.dtype.kind == "f" and not isinstance(value, np.ndarray | np.generic):
         array = array.astype(DEFAULT_FLOAT)
     elif array.dtype.kind in "iu" and array.dtype.name not in ("int32", "int64"):
         array = array.astype(INT64)
     else:
-        _dtype(kind, array.dtype)
+        checked_dtype(kind, array.dtype)
     array.flags.writeable = False
     return array
 
@@ -230,7 +232,7 @@ def _shape(kind: str, shape: Any) -> Any:
         raise ShapeError(f"{kind}: {error}{_here()}") from None
 
 
-def _dtype(kind: str, dtype: Any) -> np.dtype[Any]:
+def checked_dtype(kind: str, dtype: Any) -> np.dtype[Any]:
     try:
         return as_dtype(dtype)
     except DTypeError as error:

@@ -143,7 +143,7 @@ def sum(x: Operand, axis: Axis = None, *, keepdims: bool = False) -> Node:
     """
     node = as_node(x)
     node = cast(node, INT64) if node.type.dtype == BOOL else node
-    return SUM(node, axis=_axes("sum", axis, node), keepdims=keepdims)
+    return SUM(node, axis=axes_of("sum", axis, node), keepdims=keepdims)
 
 
 def mean(x: Operand, axis: Axis = None, *, keepdims: bool = False) -> Node:
@@ -154,13 +154,13 @@ def mean(x: Operand, axis: Axis = None, *, keepdims: bool = False) -> Node:
     <mean f32[1,3]>
     """
     node = floating(x)
-    return MEAN(node, axis=_axes("mean", axis, node), keepdims=keepdims)
+    return MEAN(node, axis=axes_of("mean", axis, node), keepdims=keepdims)
 
 
 def max(x: Operand, axis: Axis = None, *, keepdims: bool = False) -> Node:
     """The largest element over ``axis``; elements that tie share its gradient equally."""
     node = as_node(x)
-    return MAX(node, axis=_axes("max", axis, node), keepdims=keepdims)
+    return MAX(node, axis=axes_of("max", axis, node), keepdims=keepdims)
 
 
 def min(x: Operand, axis: Axis = None, *, keepdims: bool = False) -> Node:
@@ -171,7 +171,7 @@ def min(x: Operand, axis: Axis = None, *, keepdims: bool = False) -> Node:
 def argmax(x: Operand, axis: int = -1, *, keepdims: bool = False) -> Node:
     """The index of the first largest element along one axis, int64; no gradient."""
     node = as_node(x)
-    (found,) = _axes("argmax", axis, node)
+    (found,) = axes_of("argmax", axis, node)
     return ARGMAX(node, axis=found, keepdims=keepdims)
 
 
@@ -186,7 +186,7 @@ def count(x: Operand, axis: Axis = None, *, at_least: int = 0) -> Node:
     (<count f32[]>, <constant f32[]>)
     """
     node = as_node(x)
-    axes = _axes("count", axis, node)
+    axes = axes_of("count", axis, node)
     sizes = [node.type.shape[a] for a in axes]
     if not all(isinstance(size, int) for size in sizes):
         return COUNT(node, axis=axes, at_least=at_least) if at_least else COUNT(node, axis=axes)
