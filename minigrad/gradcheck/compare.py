@@ -117,14 +117,13 @@ class Comparison:
         if not cases:
             return replace(entry, verdict="kinks only")
         worst = _worst(cases, self.options.rtol, scale.noise)
-        size = max(abs(worst.analytic), abs(worst.numeric), 1e-300)
-        difference = abs(worst.analytic - worst.numeric)
+        size = max(abs(worst.analytic), abs(worst.numeric), scale.floor, 1e-300)
         entry = replace(
             entry,
             index=worst.index,
             analytic=worst.analytic,
             numeric=worst.numeric,
-            error=float(max(0.0, difference - scale.noise) / size) if size > 1e-300 else 0.0,
+            error=abs(worst.analytic - worst.numeric) / size,
         )
         return self._judged(entry, cases, worst, scale, self.gradients[0][j] is not None)
 

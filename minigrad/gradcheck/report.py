@@ -27,8 +27,8 @@ class Entry:
 
     ``verdict`` is ``ok``, ``zero`` (both sides are, and that is right), ``empty`` (no elements),
     or one of the failures ``mismatch``, ``not finite``, ``vacuous``, ``not zero``,
-    ``unconnected``, ``kinks only``. ``error`` is relative, and what rounding explains is not
-    counted in it. ``index`` is None when the worst case is a random direction.
+    ``unconnected``, ``raises``, ``kinks only``. ``error`` is relative, to what carries a signal at
+    least. ``index`` is None when the worst case is a random direction.
     """
 
     name: str

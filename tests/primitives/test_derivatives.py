@@ -25,6 +25,7 @@ def checked(sample, **options):
 def test_both_derivatives_equal_the_complex_step_to_1e_12(sample):
     report = checked(sample, method="complex", order=2, rtol=1e-12)
     assert report, report
+    assert report.worst.error <= 1e-12
     assert not report.kinks
 
 
