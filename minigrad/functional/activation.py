@@ -7,7 +7,6 @@ import math
 from ..ir import GraphError, Node
 from ..primitives import (
     Operand,
-    abs,
     erf,
     exp,
     floating,
@@ -66,7 +65,9 @@ def silu(x: Operand) -> Node:
 def softplus(x: Operand) -> Node:
     """``log(1 + exp(x))``, as ``max(x, 0) + log1p(exp(-|x|))`` so that nothing overflows."""
     node = floating(x)
-    return maximum(node, 0) + log1p(exp(-abs(node)))
+    positive = maximum(node, 0)
+    minus_abs = node - 2 * positive  # its derivative and that of max(x, 0) agree at 0
+    return positive + log1p(exp(minus_abs))
 
 
 def softmax(x: Operand, axis: int = -1) -> Node:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 from ..ir import HERE, GraphError, Node, place
 from ..ir.scope import caller
 from ..primitives import Operand, advance, at_inference, cast, floating, random_uniform, state
@@ -21,7 +23,8 @@ class Generator:
 
     def uniform(self, shape: object, dtype: str = "float32") -> Node:
         """Numbers in [0, 1), new in every step."""
-        stream = self.seed + (self._draws << 32)  # the upper word of the key numbers the draw
+        # The key: which generator (so that layers of one seed differ), and which of its draws.
+        stream = zlib.crc32(f"{self.seed}/{self.counter.name}".encode()) + (self._draws << 32)
         self._draws += 1
         drawn = random_uniform(self.counter, shape, seed=stream, dtype=dtype)
         return advance(drawn, self.counter, self.counter + 1)
