@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from ..ir import FeedError, Graph, GraphError, Node, place
+from ..ir import FeedError, Graph, GraphError, Node, place, toposort
 from ..primitives import initial_value
 from .feed import Array, by_node, checked, missing
 from .interpreter import lower
@@ -42,7 +42,10 @@ class Executable:
         self._updates = [update.state.name for update in graph.updates]
         roots = [*graph.outputs.values(), *(update.value for update in graph.updates)]
         self._program = lower(roots)
-        self._stateful = [leaf for leaf in graph.leaves if leaf.prim.name in ("parameter", "state")]
+        # What only the inference graph reads (running statistics that do not move) is carried too.
+        carried = [*graph.leaves, *toposort(graph.replacements.values())]
+        stateful = [leaf for leaf in carried if leaf.prim.name in ("parameter", "state")]
+        self._stateful = list(dict.fromkeys(stateful))
 
     def init_state(self, seed: int = 0) -> State:
         """The initial value of every parameter and state; equal seeds give equal values."""
@@ -60,6 +63,8 @@ class Executable:
             elif node in self._program.leaves:
                 raise missing(node)
         for leaf in self._stateful:
+            if leaf not in self._program.leaves:
+                continue
             if leaf.name not in state:
                 raise FeedError(
                     f"the state has no {leaf.name!r}, {leaf.type}; see init_state()"

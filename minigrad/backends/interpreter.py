@@ -118,7 +118,7 @@ def evaluate(
     roots = [roots] if isinstance(roots, Node) else list(roots)
     leaves = [node for node in toposort(roots) if is_leaf(node)]
     if isinstance(nodes, Graph):
-        leaves = [*nodes.inputs, *leaves]
+        leaves = [*nodes.inputs, *nodes.leaves]
     fed = by_node(feed, leaves)
     program = lower(roots, fed=list(fed))
     dims: dict[str, int] = {}
