@@ -72,7 +72,7 @@ def vjp(
     order = toposort(outputs)
     active = depending_on(order, wrt)
     cotangents: dict[Node, Node] = {}
-    base = max((output.scope.order for output in outputs), default=0)
+    base = max([node.scope.order for node in active], default=0)
     with _building():
         for i, output in enumerate(outputs):
             HERE.scope, HERE.source = _gradient_scope(output, base), output.source
@@ -130,7 +130,7 @@ _GRADIENT_SCOPES: dict[tuple[tuple[str, ...], int], Scope] = {}
 
 
 def _gradient_scope(node: Node, base: int) -> Scope:
-    """The scope of ``node``, one order above it and above the output's."""
+    """The scope of ``node``, one order above it and above all that is differentiated here."""
     scope = node.scope
     key = (scope.path, (base if base > scope.order else scope.order) + 1)
     found = _GRADIENT_SCOPES.get(key)

@@ -141,7 +141,11 @@ class Graph:
     def verify(self) -> None:
         """Re-derive the type of every node from its operands; GraphError names the first wrong."""
         for node in self.nodes:
-            derived = node.prim.infer(*[i.type for i in node.inputs], **node.attrs)
+            try:
+                derived = node.prim.infer(*[i.type for i in node.inputs], **node.attrs)
+            except GraphError as error:
+                found = f"{node.prim.name}: {error}{place(node.scope, node.source)}"
+                raise type(error)(found) from None
             if derived != node.type:
                 raise GraphError(
                     f"{node.prim.name}: the type is {node.type}, its operands give {derived}"
