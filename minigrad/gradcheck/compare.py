@@ -113,7 +113,7 @@ class Comparison:
         every = x.size <= self.options.elements
         elements = len({case.index for case in cases} - {None})
         what = "every element" if every else f"{elements} of {x.size} elements"
-        entry = replace(entry, checked=f"{what}, random directions")
+        entry = replace(entry, checked=what)
         if not cases:
             return replace(entry, verdict="kinks only")
         worst = _worst(cases, self.options.rtol, scale.noise)

@@ -28,7 +28,8 @@ class Entry:
     ``verdict`` is ``ok``, ``zero`` (both sides are, and that is right), ``empty`` (no elements),
     or one of the failures ``mismatch``, ``not finite``, ``vacuous``, ``not zero``,
     ``unconnected``, ``raises``, ``kinks only``. ``error`` is relative, to what carries a signal at
-    least. ``index`` is None when the worst case is a random direction.
+    least. ``checked`` says which elements, beside random directions; ``index`` is None when the
+    worst case is one of these.
     """
 
     name: str
