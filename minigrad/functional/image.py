@@ -43,7 +43,7 @@ def conv2d(
     _check_conv(image, kernel, groups)
     channels, out = int(image.type.shape[1]), int(kernel.type.shape[0])
     window = (int(kernel.type.shape[2]), int(kernel.type.shape[3]))
-    steps, holes = _pair(stride), _pair(dilation)
+    steps, holes = _pair("stride", stride), _pair("dilation", dilation)
     padded = _padded(image, window, steps, holes, padding)
     windows = unfold(padded, (2, 3), window, stride=steps, dilation=holes)
     batch = windows.type.shape[0]
@@ -65,7 +65,15 @@ def conv2d(
 def max_pool2d(
     x: Operand, window: Pair, *, stride: Pair | None = None, padding: Pair | str = 0
 ) -> Node:
-    """The largest element of each window of [N, C, H, W]; elements that tie share the gradient."""
+    """The largest element of each window of [N, C, H, W]; elements that tie share the gradient.
+
+    Padding counts as minus infinity; ShapeError where a window could lie in it as a whole.
+    """
+    for size, edge in zip(_pair("window", window), _sides(padding), strict=True):
+        if edge >= size:
+            raise ShapeError(
+                f"max_pool2d: padding {edge} leaves a window of {size} without pixels{_here()}"
+            )
     return max(_pool_windows(x, window, stride, padding, -math.inf), (4, 5))
 
 
@@ -79,10 +87,10 @@ def avg_pool2d(
 def _pool_windows(
     x: Operand, window: Pair, stride: Pair | None, padding: Pair | str, fill: float
 ) -> Node:
-    image, size = floating(x), _pair(window)
-    steps = size if stride is None else _pair(stride)
+    image, size = floating(x), _pair("window", window)
+    steps = size if stride is None else _pair("stride", stride)
     if image.ndim != 4:
-        raise ShapeError(f"pool2d: needs [N,C,H,W], not {image.type}{place(HERE.scope, caller())}")
+        raise ShapeError(f"pool2d: needs [N,C,H,W], not {image.type}{_here()}")
     return unfold(_padded(image, size, steps, (1, 1), padding, fill), (2, 3), size, stride=steps)
 
 
@@ -94,23 +102,41 @@ def _padded(
     padding: Pair | str,
     fill: float = 0.0,
 ) -> Node:
-    if isinstance(padding, str):
-        if padding not in ("same", "valid"):
-            raise ShapeError(f"padding {padding!r} is not a number, 'same' or 'valid'")
-        if padding == "valid":
-            return image
-        sides = []
-        for size, w, s, d in zip(image.type.shape[2:], window, stride, dilation, strict=True):
-            need = (math.ceil(int(size) / s) - 1) * s + (w - 1) * d + 1 - int(size)
-            both = need if need > 0 else 0
-            sides.append((both // 2, both - both // 2))
+    edges = _sides(padding)
+    if padding == "valid":
+        return image
+    if padding == "same":
+        both = [
+            _missing(size, w, s, d)
+            for size, w, s, d in zip(image.type.shape[2:], window, stride, dilation, strict=True)
+        ]
+        sides = [(n // 2, n - n // 2) for n in both]
     else:
-        sides = [(p, p) for p in _pair(padding)]
+        sides = [(edge, edge) for edge in edges]
     return pad(image, [(0, 0), (0, 0), *sides], value=fill)
 
 
+def _missing(size: int | str, window: int, stride: int, dilation: int) -> int:
+    """How many elements ``"same"`` adds to a dim, on both sides together."""
+    if isinstance(size, str) or stride < 1:
+        raise ShapeError(
+            f"padding 'same' needs a known size and a stride >= 1, not {size} and {stride}{_here()}"
+        )
+    needed = (math.ceil(size / stride) - 1) * stride + (window - 1) * dilation + 1
+    return needed - size if needed > size else 0
+
+
+def _sides(padding: Pair | str) -> tuple[int, int]:
+    """Padding on each side of height and width; 0 for a word, which never exceeds a window."""
+    if isinstance(padding, str):
+        if padding not in ("same", "valid"):
+            raise ShapeError(f"padding {padding!r} is not a number, 'same' or 'valid'{_here()}")
+        return 0, 0
+    return _pair("padding", padding)
+
+
 def _check_conv(image: Node, kernel: Node, groups: int) -> None:
-    where = place(HERE.scope, caller())
+    where = _here()
     if image.ndim != 4 or kernel.ndim != 4:
         raise ShapeError(
             f"conv2d: needs x [N,C,H,W] and weight [O,C,kh,kw], not {image.type} and "
@@ -125,5 +151,15 @@ def _check_conv(image: Node, kernel: Node, groups: int) -> None:
         )
 
 
-def _pair(value: Pair) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
+def _pair(what: str, value: Pair) -> tuple[int, int]:
+    if isinstance(value, int):
+        return value, value
+    if len(value) != 2:
+        raise ShapeError(
+            f"{what} {value} is neither a number nor two, for height and width{_here()}"
+        )
+    return int(value[0]), int(value[1])
+
+
+def _here() -> str:
+    return place(HERE.scope, caller())

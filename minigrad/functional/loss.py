@@ -80,8 +80,19 @@ def cross_entropy(
 
 
 def mse(prediction: Operand, target: Operand) -> Node:
-    """The mean squared error, a scalar."""
-    return mean((floating(prediction) - target) ** 2)
+    """The mean squared error, a scalar.
+
+    Raises ShapeError unless both have one shape or one is a scalar: f32[N,1] and f32[N] would
+    broadcast to every pair of examples.
+    """
+    found, wanted = floating(prediction), as_node(target)
+    shapes = found.type.shape, wanted.type.shape
+    if shapes[0] != shapes[1] and () not in shapes:
+        raise ShapeError(
+            f"mse: prediction {found.type} and target {wanted.type} differ in shape; reshape one"
+            f"{place(HERE.scope, caller())}"
+        )
+    return mean((found - wanted) ** 2)
 
 
 def _is_label(labels: Node, classes: int, axis: int) -> Node:
