@@ -8,7 +8,7 @@ cause. Gradient nodes that the user brought along are recognised by deriving the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,6 @@ import numpy as np
 from ..autodiff import vjp
 from ..ir import Graph, Node, Update, consumers, depending_on, is_leaf, map_nodes, toposort
 from ..ir.text import attr_text
-
-LOSS = "loss"
 
 
 def distinct(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
@@ -63,29 +61,63 @@ def causes(nodes: Sequence[Node], cotangents: Mapping[Node, Node]) -> dict[Node,
     return found
 
 
-def recognise(graph: Graph) -> tuple[dict[Node, Node], dict[Node, Node]]:
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """What is known of the gradient nodes that a graph came with."""
+
+    causes: dict[Node, Node]
+    cotangents: dict[Node, Node]
+    incoming: dict[Node, Node]  # a fed cotangent, and the output that it belongs to
+
+
+def recognise(graph: Graph) -> Recognised:
     """Causes and cotangents of the gradient nodes that a graph came with.
 
-    The output ``loss`` is differentiated again; nodes that compute the same are the same.
+    Outputs are differentiated again: a scalar as it is, others by an input of their type that
+    gradients alone read. Nodes that compute the same are the same.
     """
-    loss = graph.outputs.get(LOSS)
-    if loss is None or loss.type.shape or not loss.type.is_float:
-        return causes(graph.nodes, {}), {}
-    forward = [n for n in graph.nodes if not n.scope.order and n.type.is_float]
-    wrt = reached([loss], forward)
-    derived = dict(zip(wrt, vjp([loss], wrt), strict=True))
-    again = [*graph.nodes, *toposort(derived.values(), stop=graph.nodes)]
-    numbers = _value_numbers(again)
-    known: dict[int, Node] = {}
-    for node, cause in causes(again, derived).items():
-        known.setdefault(numbers[node], cause)
-    own = {numbers[n]: n for n in reversed(graph.nodes) if n.scope.order}
-    found = causes(graph.nodes, {})
-    for node in graph.nodes:
-        if node.scope.order and numbers[node] in known:
-            found[node] = known[numbers[node]]
-    cotangents = {n: own[numbers[ct]] for n, ct in derived.items() if numbers[ct] in own}
-    return found, cotangents
+    own = [node for node in reversed(graph.nodes) if node.scope.order]
+    found = Recognised(causes(graph.nodes, {}), {}, {})
+    for output, ct in _seeds(graph):
+        forward = [n for n in graph.nodes if not n.scope.order and n.type.is_float and n is not ct]
+        wrt = reached([output], forward)
+        derived = (
+            dict(zip(wrt, vjp([output], wrt, None if ct is None else [ct]), strict=True))
+            if wrt
+            else {}
+        )
+        again = [*graph.nodes, *toposort(derived.values(), stop=graph.nodes)]
+        numbers = _value_numbers(again)
+        brought = {numbers[node]: node for node in own}
+        for node, cause in causes(again, derived).items():
+            if numbers[node] in brought:
+                found.causes.setdefault(brought[numbers[node]], cause)
+        for node, cotangent in derived.items():
+            if numbers[cotangent] in brought:
+                found.cotangents.setdefault(node, brought[numbers[cotangent]])
+            elif cotangent is ct:
+                found.cotangents.setdefault(node, ct)
+        if ct is not None:
+            found.incoming[ct] = output
+    for node, terms in accumulations(graph.nodes, found.cotangents).items():
+        found.causes.update(dict.fromkeys(terms, node))
+    return found
+
+
+def _seeds(graph: Graph) -> list[tuple[Node, Node | None]]:
+    """Outputs that may have been differentiated, each with its cotangent if that is fed."""
+    uses = consumers(graph.nodes)
+    fed = [n for n in graph.inputs if uses.get(n) and all(r.scope.order for r in uses[n])]
+    outputs = [n for n in graph.outputs.values() if not n.scope.order and n.type.is_float]
+    seeds: list[tuple[Node, Node | None]] = []
+    for output in dict.fromkeys(outputs):
+        if not output.type.shape:
+            seeds.append((output, None))
+        ct = next((n for n in fed if n.type == output.type), None)
+        if ct is not None:
+            seeds.append((output, ct))
+            fed.remove(ct)
+    return seeds
 
 
 def reached(outputs: Sequence[Node], candidates: Sequence[Node]) -> list[Node]:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from ..autodiff import vjp
 from ..ir import GradientError, Graph, Node, is_leaf, toposort
 from ..primitives.leaf import INPUT
-from .causes import LOSS, causes, reached
+from .causes import causes, reached
+
+LOSS = "loss"
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,10 @@ def _leaf_rows(draft: Draft, drawn: Sequence[Node], rows: dict[Node, int], last:
         if not is_leaf(node) and node not in _outer(draft):
             continue
         readers = [rows[n] for n in uses[node] if n in rows and n is not node]
-        if node in draft.found.incoming or node.scope.order:
+        output = draft.found.incoming.get(node)
+        if output in rows:
+            rows[node] = rows[output] + 1
+        elif node.scope.order:
             rows[node] = max(readers, default=last) + 1
         elif is_leaf(node) and node.prim.name != "input":
             rows[node] = min(readers, default=0)

@@ -41,8 +41,8 @@ def compose(graph: Graph, view: View) -> Picture:
     found = Differentiated(graph)
     inside = _inside(graph, view.region)
     if any(node.scope.order for node in inside):
-        owners, cotangents = recognise(graph)
-        found = Differentiated(graph, cotangents, owners)
+        known = recognise(graph)
+        found = Differentiated(graph, known.cotangents, known.causes, known.incoming)
     elif view.gradients:
         found = differentiate(graph, inside)
         inside = _inside(found.graph, view.region)

@@ -75,6 +75,19 @@ def test_layers_with_one_source_for_all_their_nodes_line_up_too():
     assert rows["d(x − μ)"] == rows["x − μ"]
 
 
+def test_gradients_of_an_output_that_is_no_loss_line_up_when_the_user_brings_them():
+    x, u = mg.input("x", ("N", 4)), mg.input("u", ("N", 4))
+    y = mg.nn.BatchNorm(4, name="bn1")(x)
+    graph = mg.Graph([], {"y": y})
+    (dx,) = mg.grad(graph.outputs["y"], x, u)
+    brought = mg.Graph([x, u], {"y": graph.outputs["y"], "dx": dx}, graph.updates)
+    found = compose(brought, View())
+    rows = {b.caption.split(" = ")[0]: b.row for b in found.boxes if b.kind != "output"}
+    assert rows["dx̂"] == rows["γ · x̂"]
+    assert rows["d(x − μ)"] == rows["x − μ"]
+    assert rows["u"] > rows["γ · x̂ + β"]
+
+
 def _rectangle(node):
     x, y = map(float, node.attr["pos"].split(","))
     w, h = float(node.attr["width"]) * 36, float(node.attr["height"]) * 36
