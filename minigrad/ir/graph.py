@@ -97,10 +97,11 @@ class Graph:
 
     @cached_property
     def scopes(self) -> tuple[str, ...]:
-        """The scope paths in use, in order: ``bn1``, ``stage1/bn1``, ..."""
+        """The scope paths in use, in order of their first op: ``bn1``, ``stage1/bn1``, ..."""
+        ops_first = sorted(self.nodes, key=is_leaf)  # a layer's gamma may come before its input
         paths = dict.fromkeys(
             "/".join(node.scope.path[:depth])
-            for node in self.nodes
+            for node in ops_first
             for depth in range(1, len(node.scope.path) + 1)
         )
         return tuple(paths)
