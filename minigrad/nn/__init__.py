@@ -1,6 +1,6 @@
 """Layers: frozen configuration plus ``layer(x) -> Node``, and the formulas they are made of."""
 
-from . import initializers, regularizers
+from . import constraints, initializers, regularizers
 from .batch_norm import CONVENTIONS, CUMULATIVE, BatchNorm, Convention
 from .layer import Layer
 from .layers import AvgPool2d, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Sequential
@@ -25,6 +25,7 @@ __all__ = [
     "RMSNorm",
     "Sequential",
     "batch_norm",
+    "constraints",
     "debias",
     "group_norm",
     "initializers",

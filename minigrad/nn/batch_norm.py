@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..ir import HERE, GraphError, Node, place
-from ..ir.scope import caller
+from ..ir import Node, ShapeError
 from ..primitives import (
     Initializer,
     advance,
@@ -99,7 +98,7 @@ class BatchNorm(Layer):
 
     def __post_init__(self) -> None:
         known = ", ".join(CONVENTIONS)
-        self._demand(
+        self.demand(
             self.convention in CONVENTIONS, f"convention {self.convention!r} is not one of {known}"
         )
         preset = CONVENTIONS[self.convention]
@@ -108,14 +107,17 @@ class BatchNorm(Layer):
                 object.__setattr__(self, name, getattr(preset, name))
         decay, eps, which = self.decay, self.eps, self.statistics
         fits = decay == CUMULATIVE or (isinstance(decay, int | float) and 0 <= decay <= 1)
-        self._demand(fits, f"decay {decay!r} is neither in [0, 1] nor {CUMULATIVE!r}")
-        self._demand(isinstance(eps, int | float) and eps >= 0, f"eps {eps!r} is negative")
-        self._demand(
+        self.demand(fits, f"decay {decay!r} is neither in [0, 1] nor {CUMULATIVE!r}")
+        self.demand(isinstance(eps, int | float) and eps >= 0, f"eps {eps!r} is negative")
+        self.demand(
             which in ("batch", "running"), f"statistics {which!r} is neither 'batch' nor 'running'"
         )
 
     def build(self, x: Node) -> Node:
         self.size(x, self.channel_axis, self.features)
+        self.demand(
+            x.ndim > 1, f"nothing to average over in {x.type}; add a batch axis", ShapeError
+        )
         channel = self.channel_axis % x.ndim
         axes = tuple(axis for axis in range(x.ndim) if axis != channel)
         gamma, beta = self._scale_and_shift(x, channel)
@@ -211,10 +213,6 @@ class BatchNorm(Layer):
 
     def _steps(self) -> Node:
         return self.made("num_batches", lambda: state("num_batches", 0))
-
-    def _demand(self, holds: bool, problem: str) -> None:
-        if not holds:
-            raise GraphError(f"BatchNorm: {problem}{place(HERE.scope, caller())}")
 
 
 def _beside(x: Node, channel: int) -> tuple[int, ...]:

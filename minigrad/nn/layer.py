@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from ..ir import HERE, Node, Scope, ShapeError, enter, float_like, place, scope_path
+from ..ir import HERE, GraphError, Node, Scope, ShapeError, enter, float_like, place, scope_path
 from ..ir.scope import caller
 from ..primitives import Initializer, Operand, as_node, parameter, penalized, state
 
@@ -70,8 +70,11 @@ class Layer(ABC):
         dim = x.type.shape[axis] if -x.ndim <= axis < x.ndim else None
         if not isinstance(dim, int) or expected not in (None, dim):
             wanted = "a known size" if expected is None else str(expected)
-            raise ShapeError(
-                f"{type(self).__name__}: needs {wanted} along axis {axis}, was given {x.type}"
-                f"{place(HERE.scope, caller())}"
-            )
+            self.demand(False, f"needs {wanted} along axis {axis}, was given {x.type}", ShapeError)
+        assert isinstance(dim, int)
         return dim
+
+    def demand(self, holds: bool, problem: str, error: type[GraphError] = GraphError) -> None:
+        """Raise ``error``, naming layer, scope and line, unless something holds."""
+        if not holds:
+            raise error(f"{type(self).__name__}: {problem}{place(HERE.scope, caller())}")

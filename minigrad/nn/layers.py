@@ -9,8 +9,7 @@ from typing import TypeAlias
 
 from ..functional import Generator, avg_pool2d, conv2d, dropout, max_pool2d
 from ..functional.image import Pair
-from ..ir import HERE, Node, ShapeError, place, scope
-from ..ir.scope import caller
+from ..ir import Node, ShapeError, scope
 from ..primitives import Initializer, Operand, matmul, reshape
 from . import initializers
 from .layer import Constraint, Layer, Regularizer
@@ -72,10 +71,11 @@ class Conv2d(Layer):
 
     def build(self, x: Node) -> Node:
         known = self._made["weight"].type.shape[1] * self.groups if "weight" in self._made else None
-        if x.ndim != 4:
-            where = place(HERE.scope, caller())
-            raise ShapeError(f"Conv2d: needs [N,C,H,W], was given {x.type}{where}")
+        self.demand(x.ndim == 4, f"needs [N,C,H,W], was given {x.type}", ShapeError)
         channels = self.size(x, 1, known)
+        fits = self.groups > 0 and channels % self.groups == 0 and self.features % self.groups == 0
+        sizes = f"{channels} channels of {x.type} and {self.features} features"
+        self.demand(fits, f"groups={self.groups} does not divide {sizes}", ShapeError)
         window = (self.window, self.window) if isinstance(self.window, int) else self.window
         w = self.weight(
             "weight",
@@ -128,6 +128,7 @@ class Flatten(Layer):
     """[N, ...] to [N, features]; every dim but the first must be known."""
 
     def build(self, x: Node) -> Node:
+        self.demand(x.ndim > 0, f"needs a batch axis, was given {x.type}", ShapeError)
         sizes = [self.size(x, axis) for axis in range(1, x.ndim)]
         return reshape(x, (x.type.shape[0], math.prod(sizes)))
 
@@ -173,6 +174,8 @@ class Sequential(Layer):
     def __init__(self, *stages: Stage, name: str | None = None) -> None:
         super().__init__(name=name)
         object.__setattr__(self, "stages", stages)
+        for stage in stages:
+            self.demand(callable(stage), f"{stage!r} is neither a layer nor a function")
 
     def build(self, x: Node) -> Node:
         counts: dict[str, int] = {}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..ir import HERE, Node, ShapeError, place
-from ..ir.scope import caller
+from ..ir import Node, ShapeError
 from ..primitives import Initializer, reshape
 from . import initializers
 from .layer import Layer
@@ -57,7 +56,7 @@ class InstanceNorm(_Affine):
     """Each channel of each example of [N,C,...] over its pixels (Ulyanov et al. 2016)."""
 
     def build(self, x: Node) -> Node:
-        _demand_pixels("InstanceNorm", x)
+        self.demand(x.ndim > 2, f"needs [N,C,...] with pixels, was given {x.type}", ShapeError)
         return instance_norm(x, *self.affine(x, 1), eps=self.eps)
 
 
@@ -68,11 +67,9 @@ class GroupNorm(_Affine):
     groups: int = field(default=32, kw_only=True)
 
     def build(self, x: Node) -> Node:
-        if self.groups < 1 or self.features % self.groups:
-            raise ShapeError(
-                f"GroupNorm: {self.groups} groups do not divide {self.features} channels"
-                f"{place(HERE.scope, caller())}"
-            )
+        fits = self.groups > 0 and self.features % self.groups == 0
+        problem = f"{self.groups} groups do not divide {self.features} channels"
+        self.demand(fits, problem, ShapeError)
         gamma, beta = self.affine(x, 1)
         return group_norm(x, gamma, beta, groups=self.groups, eps=self.eps)
 
@@ -91,10 +88,3 @@ class RMSNorm(Layer):
             return rms_norm(x, None, eps=self.eps)
         gamma = self.weight("gamma", x, initializers.ones, (self.features,), weight_decay=False)
         return rms_norm(x, gamma, eps=self.eps)
-
-
-def _demand_pixels(layer: str, x: Node) -> None:
-    if x.ndim < 3:
-        raise ShapeError(
-            f"{layer}: needs [N,C,...] with pixels, was given {x.type}{place(HERE.scope, caller())}"
-        )

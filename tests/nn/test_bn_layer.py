@@ -130,7 +130,7 @@ def test_regulariser_is_added_to_the_loss_once():
 
 
 def test_constraint_is_applied_to_the_update():
-    layer = mg.nn.BatchNorm(4, gamma_constraint=mg.nn.regularizers.non_negative)
+    layer = mg.nn.BatchNorm(4, gamma_constraint=mg.nn.constraints.non_negative)
     x = x_input()
     graph = mg.optim.sgd(mg.Graph([x], {"loss": mg.mean(layer(x) ** 2)}), lr=100.0)
     step = mg.compile(graph)
