@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import GraphError, RegionError
 from .markers import Update, collect, with_penalties
 from .node import Kind, Node
-from .order import is_leaf, substitute, toposort
+from .order import depending_on, is_leaf, substitute, toposort
 from .scope import HERE, caller, place, scope_path
 
 if TYPE_CHECKING:
@@ -97,11 +97,12 @@ class Graph:
 
     @cached_property
     def scopes(self) -> tuple[str, ...]:
-        """The scope paths in use, in order of their first op: ``bn1``, ``stage1/bn1``, ..."""
-        ops_first = sorted(self.nodes, key=is_leaf)  # a layer's gamma may come before its input
+        """The scope paths in use, as the inputs reach them: ``bn1``, ``stage1/bn1``, ..."""
+        reached = depending_on(self.nodes, self.inputs)
+        flow = sorted(self.nodes, key=lambda n: n not in reached)  # gamma may come before x
         paths = dict.fromkeys(
             "/".join(node.scope.path[:depth])
-            for node in ops_first
+            for node in flow
             for depth in range(1, len(node.scope.path) + 1)
         )
         return tuple(paths)
