@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="where to install")
     parser.add_argument("rest", nargs="*", help="arguments for the command, after --")
     chosen = parser.parse_args()
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  (this file runs on any Python, to say so)
         parser.error(f"needs Python 3.11 or newer, this is {sys.version.split()[0]}")
     extra, command = COMMANDS[chosen.command]
     python = environment(chosen.venv, extra)
