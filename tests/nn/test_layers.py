@@ -115,6 +115,19 @@ def test_pooling_layers_are_the_functions(layer):
     )
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"stride": 2}, {"padding": (2, 0)}, {"dilation": 2}, {"groups": 2}, {"padding": "same"}],
+    ids=str,
+)
+def test_convolution_layer_is_the_function(options):
+    y = mg.nn.Conv2d(2, (3, 2), **options)(IMAGE)
+    leaves = {leaf.name: leaf for leaf in mg.Graph([], y).parameters}
+    function = mg.conv2d(IMAGE, leaves["weight"], leaves["bias"], **options)
+    hashes = [mg.Graph([], node).structural_hash() for node in (y, function)]
+    assert hashes[0] == hashes[1]
+
+
 def test_weight_regulariser_and_constraint_reach_the_weight():
     layer = mg.nn.Linear(3, weight_regularizer=mg.nn.regularizers.l2(0.5), weight_constraint=mg.abs)
     y = layer(ROWS)
@@ -145,6 +158,7 @@ def test_dropout_layers_have_a_counter_each_and_may_share_a_generator():
         (mg.nn.Linear(64), mg.input("x", ("N", "D")), r"Linear: needs a known size along axis -1"),
         (mg.nn.Linear(64), mg.input("x"), r"Linear: needs a known size .* f32\[\]"),
         (mg.nn.Conv2d(4, groups=3), IMAGE, r"Conv2d: groups=3 does not divide 4 channels"),
+        (mg.nn.Conv2d(3, groups=2), IMAGE, r"Conv2d: groups=2 does not divide .* 3 features"),
         (mg.nn.Conv2d(4, groups=0), IMAGE, r"Conv2d: groups=0 does not divide"),
         (mg.nn.BatchNorm(4), mg.input("x", 4), r"BatchNorm: nothing to average over in f32\[4\]"),
         (mg.nn.BatchNorm(4, channel_axis=3), ROWS, r"BatchNorm: needs 4 along axis 3"),

@@ -60,6 +60,7 @@ def test_equal_seeds_start_equal_and_layers_start_apart():
         (constraints.max_norm(1.0), [[0.6, 0.3, 0], [-0.8, 0.4, 0]]),
         (constraints.max_norm(5.0, axis=1), [[3, 0.3, 0], [-4, 0.4, 0]]),
         (constraints.unit_norm(), [[0.6, 0.6, 0], [-0.8, 0.8, 0]]),
+        (lambda w: constraints.unit_norm()(w / 1e3), [[0.6, 0.6, 0], [-0.8, 0.8, 0]]),
     ],
 )
 def test_constraint(constraint, expected):
