@@ -65,9 +65,8 @@ def silu(x: Operand) -> Node:
 def softplus(x: Operand) -> Node:
     """``log(1 + exp(x))``, as ``max(x, 0) + log1p(exp(-|x|))`` so that nothing overflows."""
     node = floating(x)
-    positive = maximum(node, 0)
-    minus_abs = node - 2 * positive  # its derivative and that of max(x, 0) agree at 0
-    return positive + log1p(exp(minus_abs))
+    minus_abs = where(node > 0, -node, node)  # with slope 1 at 0, where max(x, 0) has slope 0
+    return maximum(node, 0) + log1p(exp(minus_abs))
 
 
 def softmax(x: Operand, axis: int = -1) -> Node:

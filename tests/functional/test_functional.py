@@ -81,6 +81,15 @@ def test_relu_has_derivative_zero_at_zero_and_passes_nan_on():
     assert slopes[2] == 1
 
 
+def test_softplus_is_right_at_zero_and_infinity():
+    x = mg.input("x", 3, "float64")
+    y = mg.softplus(x)
+    (dx,) = mg.grad(mg.sum(y), x)
+    (d2x,) = mg.grad(mg.sum(dx), x)
+    found = mg.evaluate([y, dx, d2x], {"x": [-np.inf, 0.0, np.inf]})
+    np.testing.assert_allclose(found, [[0, np.log(2), np.inf], [0, 0.5, 1], [0, 0.25, 0]])
+
+
 def test_softmax_of_equal_large_numbers_is_uniform():
     np.testing.assert_allclose(mg.evaluate(mg.softmax([1e30, 1e30])), [0.5, 0.5])
 
