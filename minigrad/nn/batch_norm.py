@@ -125,7 +125,7 @@ class BatchNorm(Layer):
         eps = float(self.eps or 0)
         if self.statistics == "running":
             shape = _beside(x, channel)
-            m, s = _shaped(running_mean, shape), _shaped(running_var, shape)
+            m, s = (_like(running, x, shape) for running in (running_mean, running_var))
             return self._observed(normalize(x, m, s, beta, gamma, eps), x, axes)
 
         y = batch_norm(
@@ -181,7 +181,8 @@ class BatchNorm(Layer):
         return v * (n / (n - 1))
 
     def _moved(self, running: Node, statistic: Node) -> Node:
-        """The next running value."""
+        """The next running value, in the precision of the running one."""
+        statistic = _like(statistic, running, statistic.type.shape)
         if self.decay == CUMULATIVE:
             step = cast(self._steps() + 1, running.type.dtype)
             return running + (statistic - running) / step
@@ -192,7 +193,7 @@ class BatchNorm(Layer):
         """The statistic, its running value standing for it at inference, moving if it shall."""
         if self.update:
             return track(statistic, running, self._moved(running, observed))
-        return at_inference(statistic, _shaped(running, statistic.type.shape))
+        return at_inference(statistic, _like(running, statistic, statistic.type.shape))
 
     def _observed(self, y: Node, x: Node, axes: tuple[int, ...]) -> Node:
         """``y`` of the running statistics; these still move with the batch if ``update``."""
@@ -220,6 +221,12 @@ def _beside(x: Node, channel: int) -> tuple[int, ...]:
     size = x.type.shape[channel]
     assert isinstance(size, int)
     return (size, *[1] * (x.ndim - channel - 1))
+
+
+def _like(statistic: Node, x: Node, shape: tuple[int | str, ...]) -> Node:
+    """A statistic in ``shape`` and the dtype of ``x``."""
+    shaped = _shaped(statistic, shape)
+    return shaped if shaped.type.dtype == x.type.dtype else cast(shaped, x.type.dtype)
 
 
 def _shaped(node: Node, shape: tuple[int | str, ...]) -> Node:

@@ -7,8 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from ..ir import HERE, GraphError, Node, Scope, ShapeError, enter, float_like, place, scope_path
+from ..ir import (
+    HERE,
+    GraphError,
+    Node,
+    Scope,
+    ShapeError,
+    enter,
+    float_like,
+    place,
+    promote,
+    scope_path,
+)
 from ..ir.scope import caller
+from ..ir.types import FLOAT32
 from ..primitives import Initializer, Operand, as_node, parameter, penalized, state
 
 Regularizer: TypeAlias = Callable[[Node], Node]
@@ -62,8 +74,9 @@ class Layer(ABC):
         return self.made(name, make)
 
     def memory(self, name: str, like: Node, start: Initializer, shape: tuple[int, ...]) -> Node:
-        """A state in the float dtype of ``like``."""
-        return self.made(name, lambda: state(name, start, shape, dtype=float_like(like.type.dtype)))
+        """A state in the float dtype of ``like``, at least float32: in float16 EMAs stall."""
+        dtype = promote(float_like(like.type.dtype), FLOAT32)
+        return self.made(name, lambda: state(name, start, shape, dtype=dtype))
 
     def size(self, x: Node, axis: int, expected: int | None = None) -> int:
         """The static size of an axis of ``x``; ShapeError when it is unknown or another one."""

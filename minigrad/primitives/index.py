@@ -15,7 +15,7 @@ from ..ir import (
     TensorType,
     normalize_axes,
 )
-from ..ir.types import INT32, INT64
+from ..ir.types import FLOAT16, INT32, INT64
 from .leaf import Operand, _shape, as_node, axes_of, checked_dtype
 
 
@@ -75,12 +75,16 @@ def _random_type(counter: TensorType, *, shape: Any, seed: int, dtype: Any) -> T
 
 
 def _random_uniform(xp: Any, counter: Any, *, shape: Any, seed: int, dtype: Any) -> Any:
-    """Threefry-2x32-20 of (element, counter) under the key ``seed``; the top 24 bits, in [0, 1)."""
+    """Threefry-2x32-20 of (element, counter) under the key ``seed``; its top bits, in [0, 1).
+
+    24 bits, or the 11 that float16 holds, so that nothing rounds up to 1.
+    """
     element = np.arange(int(np.prod(shape)), dtype=np.uint32).reshape(shape)
     step = np.full_like(element, np.uint32(int(counter) & 0xFFFFFFFF))
     key = (np.uint32(seed & 0xFFFFFFFF), np.uint32(seed >> 32 & 0xFFFFFFFF))
     bits, _ = threefry(element, step, key)
-    return ((bits >> np.uint32(8)) * np.float64(2.0**-24)).astype(dtype)
+    digits = 11 if dtype == FLOAT16 else 24
+    return ((bits >> np.uint32(32 - digits)) * np.float64(2.0**-digits)).astype(dtype)
 
 
 def threefry(x0: Any, x1: Any, key: tuple[np.uint32, np.uint32]) -> tuple[Any, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..ir import Kind, Node, Primitive, ShapeError, TensorType
+from .elementwise import cast
 from .leaf import Operand, _here, as_node
 from .shape import reshape
 
@@ -48,9 +49,10 @@ def track(statistic: Node, running: Node, value: Node) -> Node:
     >>> [u.state.name for u in g.updates]
     ['m']
     """
-    shape = statistic.type.shape
+    shape, dtype = statistic.type.shape, statistic.type.dtype
     try:
         stand_in = running if running.type.shape == shape else reshape(running, shape)
+        stand_in = stand_in if stand_in.type.dtype == dtype else cast(stand_in, dtype)
     except ShapeError:
         raise ShapeError(
             f"track: {running.name}, {running.type}, cannot stand for a statistic of type "

@@ -218,3 +218,20 @@ def test_normalize_has_the_meaning_of_tensorflows(offset, scale):
     expected = X * inverse + ((0 if offset is None else offset) - mean * inverse)
     found = mg.evaluate(mg.nn.normalize(X, mean, variance, offset, scale, 0.1))
     np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("statistics", ["batch", "running"])
+@pytest.mark.parametrize("update", [True, False])
+def test_half_precision_keeps_running_statistics_in_single(statistics, update):
+    layer = mg.nn.BatchNorm(4, statistics=statistics, update=update)
+    graph = graph_of(layer(mg.input("x", ("N", 4), "float16")))
+    step = mg.compile(graph)
+    state = step.init_state()
+    for _ in range(700):  # in half precision 0.99 * m + 0.01 * 1 stops at 0.95
+        outputs, state = step(state, x=np.ones((2, 4), np.float16))
+    assert outputs["y"].dtype == np.float16
+    assert {state[k].dtype for k in ("running_mean", "running_var")} == {np.dtype(np.float32)}
+    if update:
+        np.testing.assert_allclose(state["running_mean"], 1 - 0.99**700, rtol=1e-4)
+    y, _ = mg.compile(mg.to_inference(graph))(state, x=np.ones((1, 4), np.float16))
+    assert y["y"].dtype == np.float16
