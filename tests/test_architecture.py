@@ -64,8 +64,9 @@ def test_every_primitive_is_a_complete_row():
         assert (row.kernel is not None) == (row.kind is mg.Kind.ELEMENTWISE), name
 
 
-FUNCTIONS = """input parameter state constant scope Node Graph Update add sub mul div neg pow sqrt exp
-log tanh abs maximum minimum where sum mean max matmul reshape transpose broadcast_to relu sigmoid
+FUNCTIONS = """\
+input parameter state constant scope Node Graph Update add sub mul div neg pow sqrt exp log
+tanh abs maximum minimum where sum mean max matmul reshape transpose broadcast_to relu sigmoid
 softmax log_softmax cross_entropy var conv2d max_pool2d avg_pool2d grad value_and_grad vjp jvp
 evaluate compile to_inference gradcheck render save load track at_inference scalarize count"""
 

@@ -96,7 +96,10 @@ def _leaf_cells(node: Node) -> Cells:
         if isinstance(attrs.get("init"), np.ndarray):
             attrs["init"] = np.asarray(attrs["init"][i])
         elif "init" in attrs:
-            raise GraphError(f"scalarize: {node.name} starts from an initialiser, not from numbers")
+            raise GraphError(
+                f"scalarize: {node.name} starts from an initialiser, not from numbers"
+                f"{place(node.scope, node.source)}"
+            )
         cells[i] = _LEAVES[node.prim.name](**attrs)
     return cells
 
@@ -116,15 +119,22 @@ def _rows(cells: Cells, axis: tuple[int, ...]) -> Cells:
     return moved.reshape(*[cells.shape[a] for a in kept], -1)
 
 
-def _reduction(fold: Callable[[list[Node]], Node]) -> Callable[[Node, list[Cells]], Cells]:
+def _reduction(
+    fold: Callable[[list[Node]], Node], empty: float = 0.0
+) -> Callable[[Node, list[Cells]], Cells]:
     def unroll(node: Node, operands: list[Cells]) -> Cells:
         rows = _rows(operands[0], node.attrs["axis"])
         cells: Cells = np.empty(rows.shape[:-1], dtype=object)
         for i in np.ndindex(*cells.shape):
-            cells[i] = fold(list(rows[i]))
+            scalars = list(rows[i])
+            cells[i] = fold(scalars) if scalars else _number(empty, node)
         return cells.reshape(_static_shape(node))
 
     return unroll
+
+
+def _number(value: float, node: Node) -> Node:
+    return constant(np.asarray(value, node.type.dtype))
 
 
 def _total(scalars: list[Node]) -> Node:
@@ -143,7 +153,7 @@ def _matmul(node: Node, operands: list[Cells]) -> Cells:
 def _pad(node: Node, operands: list[Cells]) -> Cells:
     cells = _empty(node)
     for i in np.ndindex(*cells.shape):
-        cells[i] = constant(np.asarray(node.attrs["value"], node.type.dtype))
+        cells[i] = _number(node.attrs["value"], node)
     steps = [
         slice(low, low + dim + (dim - 1) * gap, gap + 1)
         for dim, (low, _), gap in zip(
@@ -157,7 +167,7 @@ def _pad(node: Node, operands: list[Cells]) -> Cells:
 def _fold(node: Node, operands: list[Cells]) -> Cells:
     cells = _empty(node)
     for i in np.ndindex(*cells.shape):
-        cells[i] = constant(np.asarray(0, node.type.dtype))
+        cells[i] = _number(0, node)
     windows = {k: v for k, v in node.attrs.items() if k != "size"}
     positions = np.arange(cells.size).reshape(cells.shape)
     assert UNFOLD.eval is not None
@@ -189,6 +199,20 @@ def _take(node: Node, operands: list[Cells]) -> Cells:
     return np.moveaxis(cells, lead, [node.attrs["axis"] + a for a in lead])
 
 
+def _scatter_add(node: Node, operands: list[Cells]) -> Cells:
+    """Every source adds to every target, times one where its index says so."""
+    axis, indices = node.attrs["axis"], operands[1]
+    lead = [axis + a for a in range(indices.ndim)]
+    x = np.moveaxis(operands[0], lead, list(range(indices.ndim)))
+    cells = np.moveaxis(_empty(node), axis, 0)
+    for j in np.ndindex(*cells.shape):
+        chosen = [
+            where(equal(indices[i], j[0]), x[(*i, *j[1:])], 0) for i in np.ndindex(*indices.shape)
+        ]
+        cells[j] = _total(chosen) if chosen else _number(0, node)
+    return np.moveaxis(cells, 0, axis)
+
+
 def _count(node: Node, operands: list[Cells]) -> Cells:
     size = np.prod([operands[0].shape[a] for a in node.attrs["axis"]])
     return _as_cells(constant(np.asarray(size, node.type.dtype)))
@@ -216,7 +240,7 @@ def _index(i: tuple[int, ...]) -> str:
 
 _UNROLLED: dict[str, Callable[[Node, list[Cells]], Cells]] = {
     "sum": _reduction(_total),
-    "mean": _reduction(lambda scalars: _total(scalars) / len(scalars)),
+    "mean": _reduction(lambda scalars: _total(scalars) / len(scalars), empty=np.nan),
     "max": _reduction(lambda scalars: reduce(maximum, scalars)),
     "argmax": lambda node, operands: _reduction(_argmax)(_with_axis_tuple(node), operands),
     "count": _count,
@@ -224,6 +248,7 @@ _UNROLLED: dict[str, Callable[[Node, list[Cells]], Cells]] = {
     "pad": _pad,
     "fold": _fold,
     "take": _take,
+    "scatter_add": _scatter_add,
 }
 
 
