@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..ir import FeedError, Graph, GraphError, Node, place, toposort
@@ -10,13 +11,25 @@ from ..primitives import initial_value
 from .feed import Array, by_node, checked, missing
 from .interpreter import lower
 
-State: TypeAlias = dict[str, Array]
+State: TypeAlias = Mapping[str, Array]
 
-BACKENDS = ("interpreter",)
+BACKENDS = ("interpreter", "native")
 
 
-def compile(graph: Graph, backend: str = "interpreter") -> Executable:
+def compile(
+    graph: Graph,
+    backend: str = "interpreter",
+    *,
+    threads: int | None = None,
+    cache: Path | bool | None = None,
+) -> Executable:
     """Make a graph ready to run many times.
+
+    Parameters
+    ----------
+    backend : "native" for machine code, "interpreter" for numpy, one op at a time.
+    threads : of the native backend; all processors by default.
+    cache : a directory for compiled kernels, False for none; the user's cache by default.
 
     >>> import minigrad as mg
     >>> x, m = mg.input("x", "N"), mg.state("m", 0.0)
@@ -27,6 +40,10 @@ def compile(graph: Graph, backend: str = "interpreter") -> Executable:
     """
     if backend not in BACKENDS:
         raise GraphError(f"compile: no backend {backend!r}; there is {', '.join(BACKENDS)}")
+    if backend == "native":
+        from .native import NativeExecutable
+
+        return NativeExecutable(graph, threads=threads, cache=cache)
     return Executable(graph)
 
 

@@ -56,7 +56,7 @@ class Program:
                     attrs = _sized(step.attrs, dims) if step.named else step.attrs
                     value = step.eval(np, *[memory[i] for i in step.operands], **attrs)
                 except Exception as error:
-                    raise _failed(step.node, error) from error
+                    raise failed(step.node, error) from error
                 memory[step.slot] = value
                 if check_finite:
                     _check_finite(step.node, value)
@@ -149,7 +149,8 @@ def _sized(attrs: Mapping[str, Any], dims: Mapping[str, int]) -> dict[str, Any]:
     return {**attrs, "shape": tuple(dims[d] if isinstance(d, str) else d for d in attrs["shape"])}
 
 
-def _failed(node: Node, error: Exception) -> GraphError:
+def failed(node: Node, error: Exception) -> GraphError:
+    """An op's error with its type, scope and line."""
     if isinstance(error, KeyError) and error.args and error.args[0] in node.type.shape:
         error = GraphError(f"the size of dim {error.args[0]!r} is not known from what was fed")
     return GraphError(f"{node.prim.name}: {error} while computing {node.type}{_at(node)}")

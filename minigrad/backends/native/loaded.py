@@ -1,0 +1,177 @@
+"""A program in machine code: its kernels' addresses, and its tables for given dims."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...ir import Graph, Node
+from . import blas
+from .language import translate
+from .library import with_library
+from .machine import Library
+from .memory import Layout, flags_of, lay_out, rows_of
+from .pool import Pool
+from .program import Program, Step, build, needed_dims
+from .state import Array
+
+_KEEP = 16  # sizes of named dims whose layout is kept
+
+
+class Machine:
+    """The kernels of a program, loaded, and what it takes to run them."""
+
+    def __init__(self, graph: Graph, pool: Pool, library: Library) -> None:
+        self.graph, self.pool, self.library = graph, pool, library
+        self.program = build(graph)
+        self.dims = needed_dims(graph)
+        self.buffers = list(self.program.buffers)
+        self.position = {name: k for k, name in enumerate(self.buffers)}
+        self.words = len(self.buffers) + len(self.dims) + 1
+        self.addresses = {
+            step.name: load(step, library) for step in self.program.steps if step.text is not None
+        }
+        self.lock = threading.Lock()
+        self._arena = np.empty(0, np.uint8)
+        self._ready: dict[tuple[int, ...], Instance] = {}
+        self.constants = {
+            self.program.names.of[n]: np.ascontiguousarray(n.attrs["value"])
+            for n in self.program.names.of
+            if n.prim.name == "constant"
+        }
+
+    def instance(self, dims: Mapping[str, int]) -> Instance:
+        """The layout for these dims; made once and kept."""
+        key = tuple([dims.get(name, 0) for name in self.dims])
+        found = self._ready.get(key)
+        if found is None:
+            full = dict(zip(self.dims, key, strict=True))
+            layout = lay_out(self.program, full, self.pool.threads)
+            if layout.total + 64 > self._arena.nbytes:
+                self._arena = np.empty(layout.total + 64, np.uint8)
+                self._ready.clear()  # they point into the old arena
+            while len(self._ready) >= _KEEP:
+                del self._ready[next(iter(self._ready))]
+            found = self._ready[key] = Instance(self, layout, self._arena)
+        return found
+
+
+class Instance:
+    """A program for one size of its named dims: the table of addresses, and rows to walk."""
+
+    def __init__(self, machine: Machine, layout: Layout, arena: Array) -> None:
+        self.layout = layout
+        self.machine = machine
+        program, position = machine.program, machine.position
+        self.table = np.zeros(machine.words, np.int64)
+        self.words = self.table.data
+        base = -(-arena.ctypes.data // 64) * 64
+        for name, offset in layout.offsets.items():
+            self.table[position[name]] = base + offset
+        for name, array in machine.constants.items():
+            if name in position:
+                self.table[position[name]] = array.ctypes.data
+        for k, dim in enumerate(machine.dims):
+            self.table[len(position) + k] = layout.dims[dim]
+        self.table[-1] = machine.pool.threads
+        self.segments = self._segments(program)
+        self.live: object = None  # the state whose addresses are in the table
+
+    def _segments(self, program: Program) -> list[Any]:
+        """Runs of native steps as tables, and the steps between them."""
+        found: list[Any] = []
+        run: list[Step] = []
+        for step in [*program.steps, None]:
+            if step is not None and step.text is not None:
+                run.append(step)
+                continue
+            if run:
+                found.append(self._rows(run))
+                run = []
+            if step is not None:
+                found.append(step.node)
+        return found
+
+    def _rows(self, run: Sequence[Step]) -> Rows:
+        machine = self.machine
+        flags = flags_of(run, self.layout, machine.program.buffers, machine.pool.threads)
+        blocks = [self._block(step) for step in run]
+        addresses = [machine.addresses[step.name] for step in run]
+        return Rows(rows_of(run, addresses, blocks, flags), blocks, run, machine.pool.threads)
+
+    def _block(self, step: Step) -> Array:
+        assert step.text is not None
+        machine = self.machine
+        places = [machine.position[name] for name in step.text.pointers]
+        places += [len(machine.position) + machine.dims.index(d) for d in step.text.dims]
+        return np.array([self.table.ctypes.data, *places, machine.words - 1], np.int64)
+
+    def array(self, node: Node, given: Mapping[str, Array]) -> Array:
+        """The memory of a value, as an array."""
+        name = self.machine.program.names.of[node]
+        if name in given:
+            return given[name]
+        if name in self.machine.constants:
+            return self.machine.constants[name]
+        shape = tuple(self.layout.dims[d] if isinstance(d, str) else d for d in node.type.shape)
+        address = int(self.table[self.machine.position[name]])
+        count = int(np.prod(shape, dtype=np.int64)) * node.type.dtype.itemsize
+        memory = self.machine._arena
+        start = address - memory.ctypes.data
+        return memory[start : start + count].view(node.type.dtype).reshape(shape)
+
+
+class Rows:
+    """A table for the pool."""
+
+    def __init__(self, rows: Array, blocks: list[Array], run: Sequence[Step], threads: int) -> None:
+        self.rows, self.blocks, self.steps = rows, blocks, run
+        self.address, self.count = rows.ctypes.data, len(rows)
+        self.threads = 1 if all(flag & 1 for flag in rows[:, 2]) else threads
+
+
+def assembly(step: Step) -> str:
+    """The kernel of a step with its entry: ``entry(arguments, thread, threads)``."""
+    assert step.text is not None
+    text = step.text.source("kernel", step.name)
+    external: dict[str, tuple[str, ...]] = {}
+    code = ""
+    for kind in ("f32", "f64"):
+        if f"gemm_{kind}(" in text:
+            external[f"gemm_{kind}"] = blas.GEMM
+            code += blas.wrapper(kind)
+    body = translate(with_library(text), external)
+    for kind in external:
+        body = "\n".join(
+            line for line in body.splitlines() if not line.startswith(f"declare void @{kind}(")
+        )
+    body = body.replace("define void @kernel(", "define internal void @kernel(")
+    return code + body + "\n" + _entry(list(step.text.pointers), step.text.dims)
+
+
+def _entry(pointers: Sequence[str], dims: Sequence[str]) -> str:
+    lines = ["  %table = load ptr, ptr %arguments"]
+    given: list[str] = []
+    for k, kind in enumerate([*["ptr"] * len(pointers), *["i64"] * (len(dims) + 1)]):
+        lines += [
+            f"  %a{k} = getelementptr i64, ptr %arguments, i64 {k + 1}",
+            f"  %w{k} = load i64, ptr %a{k}",
+            f"  %p{k} = getelementptr i64, ptr %table, i64 %w{k}",
+            f"  %v{k} = load {kind}, ptr %p{k}",
+        ]
+        given.append(f"{kind} %v{k}")
+    call = ", ".join([*given, "i64 %thread", "i64 %threads"])
+    body = "\n".join(lines)
+    return (
+        "define void @entry(ptr %arguments, i64 %thread, i64 %threads) {\n"
+        f"{body}\n  call void @kernel({call})\n  ret void\n}}\n"
+    )
+
+
+def load(step: Step, library: Library) -> int:
+    """The address of a step's entry, compiled unless the cache has it."""
+    text = assembly(step)
+    return library.load("entry", text, blas.symbols() if "@minigrad_" in text else {})

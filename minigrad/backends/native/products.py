@@ -1,0 +1,107 @@
+"""The text of a matrix product: each thread multiplies its share of the rows, or of the columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...ir import Node
+from .access import KINDS, strides_of
+from .matrices import Operand, Product
+from .scribe import Names, Text
+from .sizes import ONE, ZERO, Size, product
+from .tasks import Task
+
+
+def write_product(task: Task, homes: Mapping[Node, tuple[Size, ...]], names: Names) -> Text:
+    """``c = x @ y``, or a stack of them."""
+    row = task.product
+    assert row is not None
+    node = task.node
+    kind = KINDS[node.type.dtype]
+    x, y, c = names.of[row.x.base], names.of[row.y.base], names.of[node]
+    pointers = dict.fromkeys((x, y, c), kind)
+    if row.batch:
+        lines = _stack(row, (x, y, c), kind, strides_of(node.type.shape))
+    else:
+        lines = _single(row, (x, y, c), kind)
+    sizes = [row.m, row.n, row.k, *row.batch]
+    for operand in (row.x, row.y):
+        sizes += [s for pair in (*operand.batch, operand.rows, operand.columns) for s in pair]
+    dims = sorted({name for size in sizes for name in size.names})
+    reads: dict[str, set[int]] = {x: {0}, y: {0}}
+    return Text(lines, pointers, dims, reads, [c])
+
+
+def _call(
+    row: Product,
+    names: tuple[str, str, str],
+    kind: str,
+    places: tuple[str, str, str],
+    m: str,
+    n: str,
+) -> str:
+    x, y, c = (f"at({name}, {place})" for name, place in zip(names, places, strict=True))
+    leads = f"{_lead(row.x)}, {_lead(row.y)}, {_at_least_one(row.n)}"
+    flags = f"{row.x.transposed}, {row.y.transposed}, False"
+    return f"gemm_{kind}({x}, {y}, {c}, {m}, {n}, {row.k}, {leads}, {flags})"
+
+
+def _single(row: Product, names: tuple[str, str, str], kind: str) -> list[str]:
+    by_rows = bool(row.m.names) or (not row.n.names and row.m.number >= row.n.number)
+    size = row.m if by_rows else row.n
+    share = [
+        f"low = ({size}) * thread // threads // 8 * 8",
+        f"high = ({size}) * (thread + 1) // threads // 8 * 8",
+        f"high = {size} if thread + 1 == threads else high",
+    ]
+    if by_rows:
+        places = (
+            f"{row.x.offset} + low * {_step(row.x.rows)}",
+            f"{row.y.offset}",
+            f"low * {row.n}",
+        )
+        return [*share, _call(row, names, kind, places, "high - low", str(row.n))]
+    places = (f"{row.x.offset}", f"{row.y.offset} + low * {_step(row.y.columns)}", "low")
+    return [*share, _call(row, names, kind, places, str(row.m), "high - low")]
+
+
+def _stack(
+    row: Product, names: tuple[str, str, str], kind: str, strides: tuple[Size, ...]
+) -> list[str]:
+    total = product(row.batch)
+    lines = [f"for b in range(({total}) * thread // threads, ({total}) * (thread + 1) // threads):"]
+    rest = "b"
+    digits: list[str] = []
+    for k, size in reversed(list(enumerate(row.batch))):
+        lines.append(f"    b{k} = {rest} % ({size})")
+        lines.append(f"    r{k} = {rest} // ({size})")
+        rest = f"r{k}"
+        digits.insert(0, f"b{k}")
+    places = (
+        _place(row.x, digits),
+        _place(row.y, digits),
+        " + ".join(f"{d} * {s}" for d, s in zip(digits, strides, strict=False)),
+    )
+    return [*lines, "    " + _call(row, names, kind, places, str(row.m), str(row.n))]
+
+
+def _place(operand: Operand, digits: list[str]) -> str:
+    tail = digits[len(digits) - len(operand.batch) :]
+    parts = [
+        f"{digit} * {stride}"
+        for digit, (extent, stride) in zip(tail, operand.batch, strict=True)
+        if not extent.is_one and stride != ZERO
+    ]
+    return " + ".join([*parts, str(operand.offset)])
+
+
+def _step(dim: tuple[Size, Size]) -> Size:
+    return ONE if dim[0].is_one else dim[1]
+
+
+def _lead(operand: Operand) -> str:
+    return _at_least_one(operand.lead)
+
+
+def _at_least_one(size: Size) -> str:
+    return "1" if size == ZERO else str(size)

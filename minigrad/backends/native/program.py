@@ -1,0 +1,268 @@
+"""A graph as a list of kernels over named buffers: everything that does not depend on sizes.
+
+Flow: rewrite -> tasks -> kernels -> text. `memory` then lays the buffers out for given dims and
+`executable` runs them.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...ir import Graph, Node, Update, is_leaf, toposort
+from .access import KINDS
+from .algebra import simplified
+from .fuse import Kernel, fuse
+from .library import FUNCTIONS
+from .nest import write
+from .products import write_product
+from .scribe import Names, Text, accumulator, slot_of
+from .sizes import Size, product, size_of
+from .tasks import HOST, PRODUCT, REDUCE, Task, Tasks, make_tasks
+
+_RESERVED = {name.split("_")[0] for name in FUNCTIONS} | {
+    "sqrt", "floor", "rint", "fabs", "erf", "pow", "kernel", "entry", "parts", "thread", "threads",
+    "inf", "nan", "at", "first", "last", "low", "high", "whole", "block", "range", *KINDS.values(),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Memory that a kernel sees under a name."""
+
+    name: str
+    size: Size
+    dtype: np.dtype[np.generic]
+    role: str  # input, state, output, constant, scratch
+    node: Node | None = None
+    per_thread: bool = False  # one slot of `size` for every thread
+    first: int = 0  # the kernels between which a scratch buffer is in use
+    last: int = 0
+
+
+@dataclass
+class Step:
+    """A kernel and its text, or an op that numpy computes between kernels."""
+
+    name: str
+    kernel: Kernel
+    text: Text | None
+
+    @property
+    def node(self) -> Node:
+        return self.kernel.tasks[0].node
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A graph after rewriting: the same leaves, other ops."""
+
+    inputs: tuple[Node, ...]
+    outputs: dict[str, Node]
+    updates: tuple[Update, ...]
+
+
+def _rewritten(graph: Graph) -> Lowered:
+    roots = [*graph.outputs.values(), *[u.value for u in graph.updates]]
+    new = iter(simplified(roots))
+    outputs = {name: next(new) for name in graph.outputs}
+    updates = tuple(Update(u.state, next(new)) for u in graph.updates)
+    return Lowered(graph.inputs, outputs, updates)
+
+
+@dataclass
+class Program:
+    """Steps, buffers, and where the caller's values are."""
+
+    graph: Lowered
+    steps: list[Step]
+    buffers: dict[str, Buffer]
+    names: Names
+    outputs: dict[str, Node]
+    in_place: dict[Node, Node] = field(default_factory=dict)  # state -> the value written over it
+    copied: dict[Node, Node] = field(default_factory=dict)  # state -> value, copied at the end
+
+
+def supported(graph: Graph) -> bool:
+    """False where a dtype is the interpreter's alone (complex numbers of gradient checks)."""
+    return all(node.type.dtype in KINDS for node in graph.nodes)
+
+
+def build(whole: Graph) -> Program:
+    """Lower a graph."""
+    graph = _rewritten(whole)
+    roots = [*graph.outputs.values(), *[u.value for u in graph.updates]]
+    wanted = [r for r in dict.fromkeys(roots) if not is_leaf(r)]
+    made = make_tasks(roots, wanted)
+    readers, in_place = _updates(graph, made.rows)
+    kernels = fuse(made.rows, readers)
+    names = _named(made, graph)
+    safe = {
+        state: value
+        for state, value in in_place.items()
+        if _is_safe(state, value, kernels) and value not in graph.outputs.values()
+    }
+    outputs = set(graph.outputs.values())
+    for state, value in in_place.items():
+        if state not in safe and value in outputs and _is_safe(state, value, kernels):
+            safe[state] = value
+    program = Program(graph, [], {}, names, dict(graph.outputs), safe)
+    program.copied = {u.state: u.value for u in graph.updates if u.state not in safe}
+    _place_updates(program, outputs)
+    program.steps = [_step(k, kernel, made, names) for k, kernel in enumerate(kernels)]
+    program.buffers = _buffers(program, made)
+    return program
+
+
+# --- updates ---------------------------------------------------------------------------------
+
+
+def _updates(
+    graph: Lowered, tasks: Sequence[Task]
+) -> tuple[dict[Node, list[tuple[Node, Task]]], dict[Node, Node]]:
+    """For each value that could replace a state in place, the tasks that still read the state."""
+    made = {t.node for t in tasks}
+    values: dict[Node, Node] = {}
+    for update in graph.updates:
+        if update.value in made and update.value not in values.values():
+            values[update.state] = update.value
+    readers: dict[Node, list[tuple[Node, Task]]] = {}
+    for state, value in values.items():
+        reading = [t for t in tasks if any(n is state for n, _ in t.reads)]
+        readers[value] = [(state, t) for t in reading if t.node is not value]
+    return readers, values
+
+
+def _is_safe(state: Node, value: Node, kernels: Sequence[Kernel]) -> bool:
+    """True when nobody reads the state after it was overwritten."""
+    position = max(k for k, kernel in enumerate(kernels) if value in kernel.writes)
+    own = kernels[position]
+    if any(_reads(kernel, state) for kernel in kernels[position + 1 :]):
+        return False
+    if own.kind != "loops":
+        return not _reads(own, state)
+    writer = next(t for t in own.tasks if t.node is value)
+    same = [(t, index) for t in own.tasks for n, index in t.reads if n is state]
+    if not same:
+        return True
+    if any(index != writer.index for _, index in same) or writer.kind == REDUCE:
+        return False
+    loops = {own.phase.get(k, 0) for k, t in enumerate(own.tasks) if any(t is s for s, _ in same)}
+    loops.add(own.phase.get(own.tasks.index(writer), 0))
+    first = min(k for k, t in enumerate(own.tasks) if any(t is s for s, _ in same))
+    return len(loops) == 1 and first <= own.tasks.index(writer)
+
+
+def _reads(kernel: Kernel, node: Node) -> bool:
+    return any(n is node for t in kernel.tasks for n, _ in t.reads)
+
+
+def _place_updates(program: Program, outputs: set[Node]) -> None:
+    """A new state is written where the old one is; an output of the same value as well."""
+    names = program.names
+    for state, value in program.in_place.items():
+        if value in outputs:
+            names.extra.setdefault(value, []).append(names.of[state])
+        else:
+            names.of[value] = names.of[state]
+
+
+# --- names -----------------------------------------------------------------------------------
+
+
+def _named(made: Tasks, graph: Lowered) -> Names:
+    names = Names()
+    taken: set[str] = set()
+
+    def name(root: str) -> str:
+        root = re.sub(r"\W+", "_", root).strip("_") or "value"
+        if root[0].isdigit() or root in _RESERVED or keyword.iskeyword(root) or len(root) == 1:
+            root = f"{root}_" if not root[0].isdigit() else f"v{root}"
+        found, number = root, 2
+        while found in taken:
+            found, number = f"{root}{number}", number + 1
+        taken.add(found)
+        return found
+
+    for node in [*graph.inputs, *made.homes]:
+        if node not in names.of:
+            names.of[node] = name(node.name or f"{_place(node)}{node.prim.name}")
+    for task in made.rows:
+        if task.kind == REDUCE:
+            names.parts[task.node] = name(f"part_{task.node.prim.name}")
+    return names
+
+
+def _place(node: Node) -> str:
+    path = node.scope.path
+    return f"{'d' * node.scope.order}{path[-1]}_" if path else ""
+
+
+# --- steps and buffers -----------------------------------------------------------------------
+
+
+def _step(position: int, kernel: Kernel, made: Tasks, names: Names) -> Step:
+    title = f"k{position}_{_title(kernel)}"
+    if kernel.kind == HOST:
+        return Step(title, kernel, None)
+    if kernel.kind == PRODUCT:
+        return Step(title, kernel, write_product(kernel.tasks[0], made.homes, names))
+    return Step(title, kernel, write(kernel, made.homes, names))
+
+
+def _title(kernel: Kernel) -> str:
+    if kernel.kind in (HOST, PRODUCT):
+        return kernel.tasks[0].node.prim.name
+    if kernel.local:
+        return "blocks"
+    return "sums" if kernel.partial else "values"
+
+
+def _buffers(program: Program, made: Tasks) -> dict[str, Buffer]:
+    names, found = program.names, {}
+    spans = _spans(program)
+    roles = dict.fromkeys(program.graph.inputs, "input")
+    states = {names.of[s] for s in made.homes if s.prim.name in ("parameter", "state")}
+    outputs = set(program.outputs.values())
+    for node in [*roles, *made.homes]:
+        name = names.of[node]
+        if name in found:
+            continue
+        role = roles.get(node) or (
+            "state" if name in states
+            else "constant" if node.prim.name == "constant"
+            else "output" if node in outputs
+            else "scratch"
+        )  # fmt: skip
+        first, last = spans.get(name, (0, 0))
+        size = product(map(size_of, node.type.shape))
+        if node in program.copied.values():
+            last = len(program.steps)
+        found[name] = Buffer(name, size, node.type.dtype, role, node, False, first, last)
+    for node, name in names.parts.items():
+        if name in spans:
+            dtype = np.dtype({"f32": "f4", "f64": "f8"}.get(accumulator(node), node.type.dtype))
+            found[name] = Buffer(name, slot_of(node), dtype, "scratch", None, True, *spans[name])
+    return found
+
+
+def _spans(program: Program) -> dict[str, tuple[int, int]]:
+    spans: dict[str, tuple[int, int]] = {}
+    for position, step in enumerate(program.steps):
+        if step.text is not None:
+            used: Iterable[str] = step.text.pointers
+        else:
+            used = [program.names.of[n] for n in (step.node, *step.node.inputs)]
+        for name in used:
+            spans[name] = (spans.get(name, (position, 0))[0], position)
+    return spans
+
+
+def needed_dims(graph: Graph) -> list[str]:
+    """The named dims of a graph, sorted."""
+    nodes = [*graph.nodes, *toposort(graph.inputs)]
+    return sorted({d for n in nodes for d in n.type.shape if isinstance(d, str)})

@@ -1,0 +1,329 @@
+"""From a graph to tasks: which values lie in memory, and what each one reads.
+
+A value lies in memory when a product, a reduction or the caller needs it there, or when computing
+it twice would cost more than keeping it. Everything else is computed where it is used. A task
+makes one value in memory; its loop axes, and the index of everything that it reads, are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+from ...ir import Kind, Node, is_leaf, toposort
+from .access import (
+    KINDS,
+    REDUCTIONS,
+    Indices,
+    Key,
+    NeedsSplit,
+    is_virtual,
+    part,
+    strides_of,
+    whole,
+)
+from .matrices import Operand, Product, operand_of, product_of, runs_through
+from .sizes import Axis, Index, Size, divided, flat
+
+STORE, REDUCE, FINAL, PRODUCT, HOST = "store", "reduce", "final", "product", "host"
+_COSTS = {
+    "exp": 12, "log": 12, "log1p": 14, "tanh": 14, "erf": 20, "pow": 20, "random_uniform": 40,
+    "sqrt": 4, "div": 4, "fold": 30,
+}  # fmt: skip
+EXPENSIVE = 10  # a value this dear is kept, when it is needed before and after a barrier
+DEEP = 120  # and so is one whose text would grow too long
+
+
+@dataclass(frozen=True)
+class Task:
+    """One value in memory, the loops that make it, and what they read."""
+
+    node: Node
+    kind: str
+    axes: Mapping[Axis, Size] = field(default_factory=dict)  # outermost in memory first
+    index: Indices = ()  # the element written, or, for a reduction, the element taken in
+    reads: tuple[Key, ...] = ()  # values in memory, with the index read
+    reduced: frozenset[Axis] = frozenset()
+    product: Product | None = None
+
+    @property
+    def sizes(self) -> tuple[Size, ...]:
+        return tuple(self.axes.values())
+
+    @property
+    def operands(self) -> list[Node]:
+        return list(dict.fromkeys(node for node, _ in self.reads))
+
+    @property
+    def kept(self) -> Indices:
+        """Where the result of a task lies, as the index of its node."""
+        if self.kind != REDUCE:
+            return self.index
+        axis, keepdims = self.node.attrs["axis"], self.node.attrs["keepdims"]
+        found = [Index() if a in axis else i for a, i in enumerate(self.index)]
+        return tuple(i for a, i in enumerate(found) if keepdims or a not in axis)
+
+    def renamed(self, names: Mapping[Axis, Axis]) -> Task:
+        def moved(index: Indices) -> Indices:
+            return tuple([i.renamed(names) for i in index])
+
+        return replace(
+            self,
+            axes={names.get(a, a): size for a, size in self.axes.items()},
+            index=moved(self.index),
+            reads=tuple([(node, moved(index)) for node, index in self.reads]),
+            reduced=frozenset(names.get(a, a) for a in self.reduced),
+        )
+
+
+@dataclass
+class Tasks:
+    """All tasks of a graph in an order that runs, and the strides of every value in memory."""
+
+    rows: list[Task] = field(default_factory=list)
+    homes: dict[Node, tuple[Size, ...]] = field(default_factory=dict)
+
+
+def make_tasks(roots: Sequence[Node], wanted: Iterable[Node]) -> Tasks:
+    """Tasks for ``roots``; those in ``wanted`` are the caller's, dense and in their own order."""
+    order = toposort(roots)
+    kept = _kept_in_memory(order, set(wanted))
+    dense = set(wanted)
+    made = Tasks()
+    for node in order:
+        if is_leaf(node):
+            if not is_virtual(node):
+                made.homes[node] = strides_of(node.type.shape)
+        elif node in kept:
+            _make(node, made, dense)
+    return made
+
+
+def _make(node: Node, made: Tasks, dense: set[Node]) -> None:
+    if node.prim.name in REDUCTIONS and not is_virtual(node) and node.type.dtype in KINDS:
+        task = _reduce(node, made.homes)
+        final = _final(node, made.homes)
+        made.rows += [task, final]
+    elif _is_blas(node):
+        made.rows.append(_product(node, made))
+    elif is_virtual(node):
+        task = _traced(node, STORE, node.type.shape, made.homes)
+        order = None if node in dense else _layout(task, node)
+        made.homes[node] = strides_of(node.type.shape, order)
+        made.rows.append(task)
+    else:
+        for operand in node.inputs:
+            if operand not in made.homes:
+                made.rows.append(_traced(operand, STORE, operand.type.shape, made.homes))
+                made.homes[operand] = strides_of(operand.type.shape)
+        reads = tuple((x, ()) for x in node.inputs)
+        made.homes[node] = strides_of(node.type.shape)
+        made.rows.append(Task(node, HOST, reads=reads))
+
+
+def _is_blas(node: Node) -> bool:
+    sizes = [d for x in node.inputs for d in x.type.shape]
+    kind = KINDS.get(node.type.dtype)
+    if node.prim.name == "stacked_matmul":
+        return True
+    return node.prim.name == "matmul" and kind in ("f32", "f64") and 0 not in sizes
+
+
+# --- what lies in memory ---------------------------------------------------------------------
+
+
+def _kept_in_memory(order: Sequence[Node], wanted: set[Node]) -> set[Node]:
+    kept = {node for node in order if not is_leaf(node) and not is_virtual(node)} | wanted
+    for node in order:
+        if node.prim.kind is Kind.CONTRACTION:
+            kept.update(base for base in map(_base, node.inputs) if not is_leaf(base))
+    kept |= _steady(order, kept)
+    times = _times(order, kept)
+    costs = _costs(order, kept)
+    used: dict[Node, set[int]] = {node: set() for node in order}
+    for node in reversed(order):
+        if node not in kept and not is_leaf(node):
+            many = len(used[node]) > 1 and costs[node] >= EXPENSIVE
+            if many or costs[node] >= DEEP or _is_window_source(node):
+                kept.add(node)
+        now = {max((times[x] for x in node.inputs), default=0)} if node in kept else used[node]
+        for operand in node.inputs:
+            used[operand] |= now
+    return kept
+
+
+def _steady(order: Sequence[Node], kept: set[Node]) -> set[Node]:
+    """Vectors computed once for the loops of something larger: a scale, a shift, 1/std."""
+    wide: dict[Node, bool] = {}
+    found: set[Node] = set()
+    ranks = {node: _rank(node) for node in order}
+    for node in reversed(order):
+        for x in node.inputs:
+            through = node.prim.kind is Kind.VIEW and ranks[x] == ranks[node] and wide.get(node)
+            wide[x] = wide.get(x, False) or ranks[node] > ranks[x] or bool(through)
+        own = node.prim.kind is Kind.ELEMENTWISE and is_virtual(node) and node not in kept
+        if own and ranks[node] and wide.get(node) and node.prim.name != "stop_gradient":
+            found.add(node)
+    return found
+
+
+def _rank(node: Node) -> int:
+    return sum(d != 1 for d in node.type.shape)
+
+
+def _base(node: Node) -> Node:
+    while node.prim.name in ("transpose", "reshape") and node.prim.kind is Kind.VIEW:
+        node = node.inputs[0]
+    return node
+
+
+def _is_window_source(node: Node) -> bool:
+    return node.prim.name == "fold" and node.attrs["window"] != node.attrs["stride"]
+
+
+def _times(order: Sequence[Node], kept: set[Node]) -> dict[Node, int]:
+    """How many barriers lie before a value."""
+    times: dict[Node, int] = {}
+    for node in order:
+        before = max((times[x] for x in node.inputs), default=0)
+        times[node] = before + (node in kept and not is_virtual(node))
+    return times
+
+
+def _costs(order: Sequence[Node], kept: set[Node]) -> dict[Node, int]:
+    """What computing a value from values in memory costs, in additions an element.
+
+    Operands with fewer elements are computed outside the inner loop, so they cost nothing.
+    """
+    costs: dict[Node, int] = {}
+    for node in order:
+        if is_leaf(node) or (node in kept and not is_virtual(node)):
+            costs[node] = 0
+            continue
+        rank = sum(d != 1 for d in node.type.shape)
+        inner = [x for x in node.inputs if sum(d != 1 for d in x.type.shape) >= rank]
+        own = _COSTS.get(node.prim.name, 1 if node.prim.kind is Kind.ELEMENTWISE else 0)
+        if node.prim.name == "pow" and node.inputs[1].prim.name == "constant":
+            own = 2
+        costs[node] = min(own + sum(costs[x] for x in dict.fromkeys(inner)), 10 * DEEP)
+        if node in kept:
+            costs[node] = 0
+    return costs
+
+
+# --- tasks -----------------------------------------------------------------------------------
+
+
+def _traced(
+    node: Node, kind: str, shape: Sequence[object], homes: Mapping[Node, tuple[Size, ...]]
+) -> Task:
+    """The task that loops over ``shape``, its axes split where a reshape asks for it."""
+    index, axes = whole(shape)
+    while True:
+        start = [(x, index) for x in node.inputs] if kind == REDUCE else [(node, index)]
+        try:
+            reads = _reads(start, homes, axes, node if kind == STORE else None)
+        except NeedsSplit as split:
+            index, axes = _split(index, axes, split)
+            continue
+        task = Task(node, kind, axes, index, reads)
+        return replace(task, axes={a: axes[a] for a in _order(task, homes)})
+
+
+def _reads(
+    start: list[Key],
+    homes: Mapping[Node, tuple[Size, ...]],
+    axes: Mapping[Axis, Size],
+    root: Node | None,
+) -> tuple[Key, ...]:
+    found: dict[Key, None] = {}
+    seen = set(start)
+    stack = list(start)
+    while stack:
+        key = stack.pop()
+        step = part(*key, {} if key[0] is root else homes, {}, axes)
+        if step.load is not None:
+            found[key] = None
+        for operand in step.operands:
+            if operand not in seen:
+                seen.add(operand)
+                stack.append(operand)
+    return tuple(found)
+
+
+def _split(
+    index: Indices, axes: Mapping[Axis, Size], split: NeedsSplit
+) -> tuple[Indices, dict[Axis, Size]]:
+    outer, inner = f"{split.axis}o", f"{split.axis}i"
+    sizes: dict[Axis, Size] = {}
+    for axis, size in axes.items():
+        if axis != split.axis:
+            sizes[axis] = size
+            continue
+        rest = size.split(split.inner)
+        assert rest is not None
+        sizes[outer], sizes[inner] = rest, split.inner
+    return tuple([divided(i, split.axis, outer, inner, split.inner) for i in index]), sizes
+
+
+def _order(task: Task, homes: Mapping[Node, tuple[Size, ...]]) -> list[Axis]:
+    """The axes as the largest value read has them in memory, outermost first."""
+    best: dict[Axis, Size] = {}
+    for node, index in task.reads:
+        place = flat(index, homes[node])
+        if not place.text and len(place.terms) > len(best):
+            best = dict(place.terms)
+    if len(best) < 2:
+        return list(task.axes)
+    axes = list(task.axes)
+    strides = sorted((a for a in axes if a in best), key=lambda a: best[a], reverse=True)
+    moved = iter(strides)
+    return [next(moved) if a in best else a for a in axes]
+
+
+def _layout(task: Task, node: Node) -> list[int] | None:
+    """The order of the dims of a new value: that of the loops, where dims are whole axes."""
+    places = {axis: k for k, axis in enumerate(task.axes)}
+    first: list[int] = []
+    for index in task.index:
+        if index.text or any(a not in places for a in index.axes):
+            return None
+        first.append(min((places[a] for a in index.axes), default=-1))
+    spans = sorted((min(p), max(p)) for i in task.index if (p := [places[a] for a in i.axes]))
+    if any(b[0] <= a[1] for a, b in pairwise(spans)):
+        return None
+    return sorted(range(len(first)), key=lambda k: first[k])
+
+
+def _reduce(node: Node, homes: Mapping[Node, tuple[Size, ...]]) -> Task:
+    task = _traced(node, REDUCE, node.inputs[0].type.shape, homes)
+    axis = node.attrs["axis"]
+    reduced = frozenset(a for d in axis for a in task.index[d].axes)
+    return replace(task, reduced=reduced)
+
+
+def _final(node: Node, homes: dict[Node, tuple[Size, ...]]) -> Task:
+    homes[node] = strides_of(node.type.shape)
+    index, axes = whole(node.type.shape)
+    return Task(node, FINAL, axes, index)
+
+
+def _product(node: Node, made: Tasks) -> Task:
+    operands: list[Operand] = []
+    stacked = node.prim.name == "stacked_matmul"
+    for position, x in enumerate(node.inputs):
+        found = operand_of(x, made.homes)
+        if found is not None and stacked and not runs_through(found, position == 0):
+            found = None
+        if found is None:
+            made.rows.append(_traced(x, STORE, x.type.shape, made.homes))
+            lead = list(range(x.ndim - 2))
+            turned = [*lead, x.ndim - 1, x.ndim - 2]
+            made.homes[x] = strides_of(x.type.shape, turned if stacked and not position else None)
+            found = operand_of(x, made.homes)
+            assert found is not None
+        operands.append(found)
+    made.homes[node] = strides_of(node.type.shape)
+    reads = tuple((operand.base, ()) for operand in operands)
+    return Task(node, PRODUCT, reads=reads, product=product_of(node, *operands))
