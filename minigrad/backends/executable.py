@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,7 +19,7 @@ BACKENDS = ("interpreter", "native")
 
 def compile(
     graph: Graph,
-    backend: str = "interpreter",
+    backend: str = "native",
     *,
     threads: int | None = None,
     cache: Path | bool | None = None,
@@ -27,7 +28,8 @@ def compile(
 
     Parameters
     ----------
-    backend : "native" for machine code, "interpreter" for numpy, one op at a time.
+    backend : "native" for machine code, "interpreter" for numpy, one op at a time. Complex
+        numbers, which only gradient checks use, are always the interpreter's.
     threads : of the native backend; all processors by default.
     cache : a directory for compiled kernels, False for none; the user's cache by default.
 
@@ -40,11 +42,21 @@ def compile(
     """
     if backend not in BACKENDS:
         raise GraphError(f"compile: no backend {backend!r}; there is {', '.join(BACKENDS)}")
-    if backend == "native":
-        from .native import NativeExecutable
-
-        return NativeExecutable(graph, threads=threads, cache=cache)
-    return Executable(graph)
+    if backend == "interpreter":
+        return Executable(graph)
+    try:
+        from .native import NativeExecutable, supported
+    except ImportError as error:
+        warnings.warn(
+            f"compile: {error}; the interpreter runs instead, several times slower (the native "
+            "backend needs llvmlite and scipy)",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return Executable(graph)
+    if not supported(graph):
+        return Executable(graph)
+    return NativeExecutable(graph, threads=threads, cache=cache)
 
 
 class Executable:

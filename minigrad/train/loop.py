@@ -84,7 +84,7 @@ def fit(
     on_epoch: Callable[[Epoch], None] | None = None,
     progress: bool | None = None,
     check_finite: bool = False,
-    backend: str = "interpreter",
+    backend: str = "native",
 ) -> Run:
     """Train a classifier until ``epochs`` passes over ``data`` are done, resumed ones included.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,14 @@ from ...ir import FeedError, Graph, Node, is_leaf, place
 from ..executable import Executable
 from ..feed import by_node, checked, missing
 from ..interpreter import failed
+from .arrays import Input, Result, address_of, dense
 from .loaded import Instance, Machine, Rows
 from .machine import Library, default_cache
 from .pool import cpu_count, shared_pool
 from .report import plan_text, profile_text, source_text
 from .state import Array, LiveState
+
+_NOTHING, _ABSENT = np.zeros(1), object()
 
 
 class NativeExecutable(Executable):
@@ -37,18 +39,19 @@ class NativeExecutable(Executable):
         self._library = Library(directory)
         self.threads = threads or cpu_count()
         self._machine = Machine(graph, shared_pool(self.threads), self._library)
-        program = self._machine.program
-        used = self._machine.position
-        self._inputs = [(n, used[program.names.of[n]]) for n in graph.inputs]
-        needed = set(graph.leaves)
-        self._needed = needed
+        program, used = self._machine.program, self._machine.position
+        self._inputs = [Input(n, used[program.names.of[n]]) for n in graph.inputs]
+        self._names = {spec.name for spec in self._inputs}
+        self._needed = set(graph.leaves)
         self._leaves = [
             (leaf, used.get(program.names.of.get(leaf, "")))
             for leaf in self._stateful
-            if leaf in needed
+            if leaf in self._needed
         ]
-        self._made = [(k, v) for k, v in program.outputs.items() if not is_leaf(v)]
-        self._spare: dict[tuple[str, tuple[int, ...]], list[tuple[Array, int]]] = {}
+        self._moves = bool(graph.updates)
+        results = [*program.outputs.values(), *program.copied.values()]
+        self._has_leaf_results = any(is_leaf(node) for node in results)
+        self._last: Instance | None = None
 
     @property
     def compiled(self) -> int:
@@ -59,41 +62,54 @@ class NativeExecutable(Executable):
         self, state: Mapping[str, Any], *, check_finite: bool = False, **inputs: Any
     ) -> tuple[dict[str, Array], Mapping[str, Array]]:
         if check_finite:
-            return super().__call__(state, check_finite=True, **inputs)
-        with self._machine.lock:
+            return super().__call__(dict(state), check_finite=True, **inputs)
+        machine = self._machine
+        with machine.lock:
             dims: dict[str, int] = {}
             given = self._fed(inputs, dims)
-            instance = self._instance(dims)
+            instance = self._last
+            if instance is None or dims != instance.layout.dims:
+                if 0 in dims.values():  # nothing to compute: the interpreter's answer, no kernels
+                    return super().__call__(dict(state), **inputs)
+                instance = self._last = self._instance(dims)
             arrays, returned = self._state(state, dims)
             words = instance.words
-            for (_, position), array in zip(self._inputs, given, strict=True):
-                words[position] = _address(array)
-            self._point(instance, arrays)
-            before = self._before(given, arrays)
+            for spec, array in zip(self._inputs, given, strict=True):
+                words[spec.position] = address_of(array)
+            if instance.live is not arrays:
+                for leaf, position in self._leaves:
+                    if position is not None:
+                        words[position] = address_of(arrays[leaf.name])
+                instance.live = arrays if self._moves else None
+            before = self._before(given, arrays) if self._has_leaf_results else {}
             outputs, made = self._outputs(instance)
             for segment in instance.segments:
                 if isinstance(segment, Rows):
-                    self._machine.pool.run(segment.address, segment.count, segment.threads)
+                    machine.pool.run(segment.address, segment.count, segment.threads)
                 else:
                     self._host(segment, instance, given, arrays, made)
-            self._after(instance, arrays, before, made)
-            for name, node in self.graph.outputs.items():
-                if name not in outputs:
-                    outputs[name] = before[node] if is_leaf(node) else np.array(made[node])
-            return {name: outputs[name] for name in self.graph.outputs}, returned
+            if machine.program.copied:
+                self._after(instance, arrays, before, made)
+            if len(outputs) != len(self.graph.outputs):
+                self._repeat(outputs, made, before)
+            return outputs, returned
 
     # --- what comes in -----------------------------------------------------------------------
 
     def _fed(self, inputs: Mapping[str, Any], dims: dict[str, int]) -> list[Array]:
-        fed = by_node(inputs, self.graph.inputs)
         given: list[Array] = []
-        for node, _ in self._inputs:
-            if node in fed:
-                given.append(dense(checked(node, fed[node], dims)))
-            elif node in self._needed:
-                raise missing(node)
-            else:
+        if len(inputs) > len(self._inputs) or not inputs.keys() <= self._names:
+            by_node(inputs, self.graph.inputs)  # says what is not known
+        for spec in self._inputs:
+            value = inputs.get(spec.name, _ABSENT)
+            if value is _ABSENT:
+                if spec.node in self._needed:
+                    raise missing(spec.node)
                 given.append(_NOTHING)
+            elif type(value) is np.ndarray and spec.fits(value, dims):
+                given.append(value)
+            else:
+                given.append(dense(checked(spec.node, value, dims)))
         return given
 
     def _instance(self, dims: dict[str, int]) -> Instance:
@@ -101,36 +117,31 @@ class NativeExecutable(Executable):
             if name not in dims:
                 where = next(n for n in self.graph.nodes if name in n.type.shape)
                 raise failed(where, KeyError(name))
-        key = tuple([dims[name] for name in self._machine.dims])
-        if key not in self._machine._ready:
-            _check_sizes(self.graph, dims)
+        _check_sizes(self.graph, dims)
         return self._machine.instance(dims)
 
     def _state(
         self, state: Mapping[str, Any], dims: dict[str, int]
     ) -> tuple[dict[str, Array], Mapping[str, Array]]:
         """The arrays of this step by name, and the state to return."""
-        moves = bool(self.graph.updates)
         if isinstance(state, LiveState):
             arrays = state.arrays
-            if state.ready_for is not self:
-                fitting = {
-                    leaf.name: dense(self._leaf(leaf, arrays, dims)) for leaf, _ in self._leaves
-                }
-                if not moves:
-                    return fitting, state
-                arrays.update(fitting)
-            if not moves:
-                return arrays, state
+            if state.ready_for is self:
+                if not self._moves:
+                    return arrays, state
+            else:
+                fit = {n.name: dense(self._leaf(n, arrays, dims)) for n, _ in self._leaves}
+                if not self._moves:
+                    return fit, state
+                arrays.update(fit)
             after = LiveState(state.taken())
-        elif moves:
+        elif self._moves:
             arrays = {name: np.array(value) for name, value in state.items()}
             for leaf, _ in self._leaves:
-                value = self._leaf(leaf, state, dims)
-                arrays[leaf.name] = np.array(value, order="C")
+                arrays[leaf.name] = np.array(self._leaf(leaf, state, dims), order="C")
             after = LiveState(arrays)
         else:
-            arrays = {leaf.name: dense(self._leaf(leaf, state, dims)) for leaf, _ in self._leaves}
+            arrays = {n.name: dense(self._leaf(n, state, dims)) for n, _ in self._leaves}
             return arrays, {**state}
         after.ready_for = self
         return arrays, after
@@ -143,50 +154,52 @@ class NativeExecutable(Executable):
             )
         return checked(leaf, state[leaf.name], dims)
 
-    def _point(self, instance: Instance, arrays: dict[str, Array]) -> None:
-        if instance.live is arrays:
-            return
-        for leaf, position in self._leaves:
-            if position is not None:
-                instance.words[position] = _address(arrays[leaf.name])
-        instance.live = arrays if self.graph.updates else None
-
     # --- what goes out -----------------------------------------------------------------------
 
     def _outputs(self, instance: Instance) -> tuple[dict[str, Array], dict[Node, Array]]:
         """An array for every output; memory that the caller let go of is used again."""
         outputs: dict[str, Array] = {}
         made: dict[Node, Array] = {}
-        program, dims = self._machine.program, instance.layout.dims
-        for name, node in self._made:
-            if node in made:
-                continue
-            shape = tuple([dims[d] if isinstance(d, str) else d for d in node.type.shape])
-            array, address = self._fresh(name, shape, node)
-            outputs[name] = made[node] = array
-            instance.words[self._machine.position[program.names.of[node]]] = address
+        if not instance.results:
+            instance.results = self._results(instance)
+        for result in instance.results:
+            array, address = result.fresh()
+            outputs[result.name] = made[result.node] = array
+            instance.words[result.position] = address
         return outputs, made
 
-    def _fresh(self, name: str, shape: tuple[int, ...], node: Node) -> tuple[Array, int]:
-        spare = self._spare.setdefault((name, shape), [])
-        for k in range(len(spare)):
-            if sys.getrefcount(spare[k][0]) == _UNUSED:
-                return spare[k]
-        array = np.empty(shape, node.type.dtype)
-        if len(spare) >= 2:
-            spare.pop(0)
-        spare.append((array, _address(array)))
-        if len(self._spare) > 64:
-            self._spare.pop(next(iter(self._spare)))
-        return spare[-1]
+    def _results(self, instance: Instance) -> list[Result]:
+        program, dims = self._machine.program, instance.layout.dims
+        found: dict[Node, Result] = {}
+        for name, node in program.outputs.items():
+            if is_leaf(node) or node in found:
+                continue
+            shape = tuple([dims[d] if isinstance(d, str) else d for d in node.type.shape])
+            position = self._machine.position[program.names.of[node]]
+            found[node] = Result(name, node, position, shape)
+        return list(found.values())
+
+    def _repeat(
+        self,
+        outputs: dict[str, Array],
+        made: Mapping[Node, Array],
+        before: Mapping[Node, Array],
+    ) -> None:
+        """Outputs that are leaves, or another output by a second name; all in their order."""
+        found = dict(outputs)
+        outputs.clear()
+        for name, node in self._machine.program.outputs.items():
+            if name in found:
+                outputs[name] = found[name]
+            else:
+                outputs[name] = np.array(before[node] if is_leaf(node) else made[node])
 
     def _before(self, given: list[Array], arrays: dict[str, Array]) -> dict[Node, Array]:
         """Leaves that are outputs or another state's next value, as they were before the step."""
-        wanted = [n for n in self.graph.outputs.values() if is_leaf(n)]
-        wanted += [v for v in self._machine.program.copied.values() if is_leaf(v)]
-        if not wanted:
-            return {}
-        fed = {node: array for (node, _), array in zip(self._inputs, given, strict=True)}
+        program = self._machine.program
+        wanted = [n for n in program.outputs.values() if is_leaf(n)]
+        wanted += [v for v in program.copied.values() if is_leaf(v)]
+        fed = {spec.node: array for spec, array in zip(self._inputs, given, strict=True)}
         found: dict[Node, Array] = {}
         for node in wanted:
             if node.prim.name == "constant":
@@ -220,8 +233,9 @@ class NativeExecutable(Executable):
         made: Mapping[Node, Array],
     ) -> None:
         """An op that has no kernel, computed by its row's own eval."""
-        names = self._machine.program.names.of
-        known = {names[n]: a for (n, _), a in zip(self._inputs, given, strict=True)}
+        program = self._machine.program
+        names = program.names.of
+        known = {names[s.node]: a for s, a in zip(self._inputs, given, strict=True)}
         known |= {names[n]: arrays[n.name] for n, p in self._leaves if p is not None}
         known |= {names[n]: a for n, a in made.items()}
         operands = [instance.array(x, known) for x in node.inputs]
@@ -236,6 +250,8 @@ class NativeExecutable(Executable):
             except Exception as error:
                 raise failed(node, error) from error
         instance.array(node, known)[...] = value
+        for name in program.names.extra.get(node, ()):
+            known[name][...] = value
 
     # --- what a reader may ask ---------------------------------------------------------------
 
@@ -256,30 +272,6 @@ class NativeExecutable(Executable):
         return profile_text(
             self._machine, self._machine.instance(dims), self, snapshot, inputs, repeats
         )
-
-
-_NOTHING = np.zeros(1)
-
-
-def _measure_unused() -> int:
-    spare = [(np.empty(1), 0)]
-    return sys.getrefcount(spare[0][0])
-
-
-_UNUSED = _measure_unused()
-
-
-def _address(array: Array) -> int:
-    found: int = array.__array_interface__["data"][0]
-    return found
-
-
-def dense(array: Array) -> Array:
-    """The array with its elements in C order and aligned; a copy only where it has to be."""
-    flags = array.flags
-    if flags.c_contiguous and flags.aligned:
-        return array
-    return np.array(array, order="C")
 
 
 def _check_sizes(graph: Graph, dims: Mapping[str, int]) -> None:

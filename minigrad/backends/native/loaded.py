@@ -10,6 +10,7 @@ import numpy as np
 
 from ...ir import Graph, Node
 from . import blas
+from .arrays import Result
 from .language import translate
 from .library import with_library
 from .machine import Library
@@ -26,11 +27,11 @@ class Machine:
 
     def __init__(self, graph: Graph, pool: Pool, library: Library) -> None:
         self.graph, self.pool, self.library = graph, pool, library
-        self.program = build(graph)
+        self.program = build(graph, pool.threads)
         self.dims = needed_dims(graph)
         self.buffers = list(self.program.buffers)
         self.position = {name: k for k, name in enumerate(self.buffers)}
-        self.words = len(self.buffers) + len(self.dims) + 1
+        self.words = len(self.buffers) + len(self.dims)
         self.addresses = {
             step.name: load(step, library) for step in self.program.steps if step.text is not None
         }
@@ -76,8 +77,8 @@ class Instance:
                 self.table[position[name]] = array.ctypes.data
         for k, dim in enumerate(machine.dims):
             self.table[len(position) + k] = layout.dims[dim]
-        self.table[-1] = machine.pool.threads
         self.segments = self._segments(program)
+        self.results: list[Result] = []
         self.live: object = None  # the state whose addresses are in the table
 
     def _segments(self, program: Program) -> list[Any]:
@@ -107,7 +108,7 @@ class Instance:
         machine = self.machine
         places = [machine.position[name] for name in step.text.pointers]
         places += [len(machine.position) + machine.dims.index(d) for d in step.text.dims]
-        return np.array([self.table.ctypes.data, *places, machine.words - 1], np.int64)
+        return np.array([self.table.ctypes.data, *places], np.int64)
 
     def array(self, node: Node, given: Mapping[str, Array]) -> Array:
         """The memory of a value, as an array."""
@@ -155,7 +156,7 @@ def assembly(step: Step) -> str:
 def _entry(pointers: Sequence[str], dims: Sequence[str]) -> str:
     lines = ["  %table = load ptr, ptr %arguments"]
     given: list[str] = []
-    for k, kind in enumerate([*["ptr"] * len(pointers), *["i64"] * (len(dims) + 1)]):
+    for k, kind in enumerate([*["ptr"] * len(pointers), *["i64"] * len(dims)]):
         lines += [
             f"  %a{k} = getelementptr i64, ptr %arguments, i64 {k + 1}",
             f"  %w{k} = load i64, ptr %a{k}",

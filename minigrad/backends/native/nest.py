@@ -53,9 +53,10 @@ class _Writer(Scribe):
         node, kind = task.node, accumulator(task.node)
         name = self.pointer(self.names.parts[node], kind)
         slot = slot_of(node)
-        start = f"parts * thread // threads * {slot}"
-        stop = f"parts * (thread + 1) // threads * {slot}"
-        self.loop("z", f"{start}", f"{stop}")
+        parts = self.names.threads
+        start = f"{parts} * thread // threads * {slot}"
+        stop = f"{parts} * (thread + 1) // threads * {slot}"
+        self.loop("z", start, stop)
         self.line(f"{name}[z] = {initial(node)}")
         self.depth -= 1
         if self.is_full(task):
@@ -260,9 +261,9 @@ class _Writer(Scribe):
         place = self.show(flat(task.index, strides_of(node.type.shape)))
         total = self.fresh("total")
         self.line(f"{total} = {name}[{place}]")
-        self.loop("t", 1, "parts")
-        self.line(_accumulated(total, f"{name}[t * ({slot_of(node)}) + {place}]", node))
-        self.depth -= 1
+        for thread in range(1, self.names.threads):
+            other = f"{name}[{slot_of(node) * Size((), thread)} + {place}]"
+            self.line(_accumulated(total, other, node))
         found = self.fresh(node.prim.name)
         self.line(f"{found} = {finished(task, total)}")
         self.env[(node, task.index)] = found

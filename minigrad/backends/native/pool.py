@@ -225,15 +225,20 @@ class Pool:
         kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 2)
         self._run = kind(run)
         self._lock = threading.Lock()  # one walk at a time
-        self._process = os.getpid()
-        if self.threads > 1:
+        self._staffed = self.threads > 1
+        if self._staffed:
+            os.register_at_fork(after_in_child=self._forget)
             self._hire(library.load("work", text, {}))
 
     def run(self, rows: int, count: int, threads: int) -> None:
         """Walk ``count`` rows at address ``rows`` on ``threads`` threads."""
         with self._lock:
-            alone = threads <= 1 or os.getpid() != self._process  # a fork has no workers
-            self._run(self._pool, rows, count, 1 if alone else threads)
+            self._run(self._pool, rows, count, threads if self._staffed else 1)
+
+    def _forget(self) -> None:
+        """A forked process has no workers, and perhaps a lock that nobody will open."""
+        self._staffed = False
+        self._lock = threading.Lock()
 
     def _hire(self, address: int) -> None:
         work = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(address)

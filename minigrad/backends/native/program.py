@@ -92,15 +92,15 @@ def supported(graph: Graph) -> bool:
     return all(node.type.dtype in KINDS for node in graph.nodes)
 
 
-def build(whole: Graph) -> Program:
-    """Lower a graph."""
+def build(whole: Graph, threads: int) -> Program:
+    """Lower a graph for a number of threads."""
     graph = _rewritten(whole)
     roots = [*graph.outputs.values(), *[u.value for u in graph.updates]]
     wanted = [r for r in dict.fromkeys(roots) if not is_leaf(r)]
     made = make_tasks(roots, wanted)
     readers, in_place = _updates(graph, made.rows)
     kernels = fuse(made.rows, readers)
-    names = _named(made, graph)
+    names = _named(made, graph, threads)
     safe = {
         state: value
         for state, value in in_place.items()
@@ -174,8 +174,8 @@ def _place_updates(program: Program, outputs: set[Node]) -> None:
 # --- names -----------------------------------------------------------------------------------
 
 
-def _named(made: Tasks, graph: Lowered) -> Names:
-    names = Names()
+def _named(made: Tasks, graph: Lowered, threads: int) -> Names:
+    names = Names(threads)
     taken: set[str] = set()
 
     def name(root: str) -> str:

@@ -22,6 +22,7 @@ SCALAR_SLOT = Size((), 16)  # a part of a full sum has a cache line of its own
 class Names:
     """What the values of a graph are called in kernels; the same name is the same memory."""
 
+    threads: int = 1  # parts of a sum that is taken in parts
     of: dict[Node, str] = field(default_factory=dict)
     parts: dict[Node, str] = field(default_factory=dict)  # partial results of a reduction
     extra: dict[Node, list[str]] = field(default_factory=dict)  # where else a value is written
@@ -40,7 +41,7 @@ class Text:
     def source(self, name: str, summary: str) -> str:
         given = [f"{p}: ptr_{kind}" for p, kind in self.pointers.items()]
         given += [f"dim_{d}: index" for d in self.dims]
-        given += ["parts: index", "thread: index", "threads: index"]
+        given += ["thread: index", "threads: index"]
         body = "\n".join(f"    {line}" for line in self.lines)
         return f'def {name}({", ".join(given)}):\n    """{summary}"""\n{body}\n'
 
