@@ -26,7 +26,6 @@ from ...ir import (
     is_leaf,
     map_nodes,
     rebuild,
-    substitute,
     toposort,
 )
 from ...ir.scope import HERE
@@ -57,9 +56,11 @@ def simplified(roots: Sequence[Node]) -> list[Node]:
     roots = share(roots)
     if any(0 in node.type.shape for node in toposort(roots)):
         return roots
-    rewriter = _Rewriter()
+    finder = _Rewriter(frozenset())
+    map_nodes(roots, finder.rule)
+    rewriter = _Rewriter(frozenset(finder.found))
     mapped = map_nodes(roots, rewriter.rule)
-    return share(substitute([mapped[root] for root in roots], rewriter.means))
+    return share([mapped[root] for root in roots])
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,14 @@ class _Term:
 
 
 class _Rewriter:
-    def __init__(self) -> None:
+    """One walk over a graph; the first finds which means to shift, the second shifts them."""
+
+    def __init__(self, shifted: frozenset[Node]) -> None:
+        self.shifted = shifted  # means of the graph as it was
+        self.found: set[Node] = set()
         self.levels: dict[Node, int] = {}
-        self.means: dict[Node, Node] = {}  # a mean that was shifted -> what it is now
+        self.sources: dict[Node, tuple[Node, Node]] = {}  # a new mean -> the old one, its operand
+        self.parts: dict[Node, tuple[Node, Node]] = {}  # a shifted mean -> d, mean(d)
 
     def rule(self, node: Node, inputs: tuple[Node, ...]) -> Node:
         if is_leaf(node):
@@ -93,8 +99,15 @@ class _Rewriter:
         before = HERE.scope, HERE.source
         HERE.scope, HERE.source = node.scope, node.source
         try:
+            if node in self.shifted:
+                return self.shift(new)
             found = self.stacked(new)
-            return self.factored(new) if found is None else found
+            if found is not None:
+                return found
+            found = self.factored(new)
+            if node.prim.name == "mean":
+                self.sources[_viewed(found)] = node, new.inputs[0]
+            return found
         finally:
             HERE.scope, HERE.source = before
 
@@ -141,13 +154,16 @@ class _Rewriter:
             value = value * factor
         return value if term.number == 1.0 else value * term.number
 
-    def shift_of(self, centre: Node, x: Node, axis: tuple[int, ...]) -> tuple[Node, Node]:
-        """``d = x - first(x)`` and ``mean(d)``; the mean of ``x`` itself becomes their sum."""
+    def shift(self, node: Node) -> Node:
+        """``mean(x)`` as ``s + mean(d)``, ``d = x - s``."""
+        x, axis = node.inputs[0], node.attrs["axis"]
         first = FIRST(x, axis=axis)
         d = x - first
         middle = sum(d, axis, keepdims=True) / count(x, axis)
-        self.means[centre] = first + middle
-        return d, middle
+        centre = first + middle
+        self.parts[centre] = d, middle
+        self.sources[centre] = node, x
+        return centre if node.attrs["keepdims"] else reshape(centre, node.type.shape)
 
     # --- stack -------------------------------------------------------------------------------
 
@@ -263,17 +279,14 @@ class _Expansion:
 
     def _centred(self, x: Node, below: Node) -> list[_Term] | None:
         """``x - mean(x)`` as ``d - mean(d)``, where a block does not stay in the cache."""
-        centre = below
-        while centre.prim.name in ("reshape", "broadcast_to"):
-            centre = centre.inputs[0]
-        if centre.prim.name != "div" or centre.inputs[0].prim.name != "sum":
+        centre = _viewed(below)
+        mean, operand = self.rewriter.sources.get(centre, (None, None))
+        if mean is None or operand is not x or self._is_cached(x):
             return None
-        total = centre.inputs[0]
-        if total.inputs[0] is not x or not _is_count(centre.inputs[1], x, total.attrs["axis"]):
+        if frozenset(mean.attrs["axis"]) != self.axis:
             return None
-        if frozenset(total.attrs["axis"]) != self.axis or self._is_cached(x):
-            return None
-        d, middle = self.rewriter.shift_of(centre, x, total.attrs["axis"])
+        self.rewriter.found.add(mean)
+        d, middle = self.rewriter.parts.get(centre, (x, centre))
         return [_Term(varying=(d,)), _Term(-1.0, (middle,))]
 
     def _is_cached(self, x: Node) -> bool:
@@ -288,11 +301,10 @@ class _Expansion:
         return None if terms is None else [t.times(_Term(by)) for t in terms]
 
 
-def _is_count(node: Node, x: Node, axis: tuple[int, ...]) -> bool:
-    found = count(x, axis)
-    if found.prim.name == "constant":
-        return node.prim.name == "constant" and bool(node.attrs["value"] == found.attrs["value"])
-    return node.prim.name == "count" and node.attrs == found.attrs and node.inputs[0] is x
+def _viewed(node: Node) -> Node:
+    while node.prim.name in ("reshape", "broadcast_to"):
+        node = node.inputs[0]
+    return node
 
 
 def _exponent(node: Node) -> float | None:

@@ -47,22 +47,29 @@ def _call(
 
 
 def _single(row: Product, names: tuple[str, str, str], kind: str) -> list[str]:
-    by_rows = bool(row.m.names) or (not row.n.names and row.m.number >= row.n.number)
-    size = row.m if by_rows else row.n
-    share = [
+    """A share of the longer side, so that the shorter is what every thread packs for itself."""
+    x, y = row.x.offset, row.y.offset
+    down = (f"{x} + low * {_step(row.x.rows)}", f"{y}", f"low * {row.n}")
+    across = (f"{x}", f"{y} + low * {_step(row.y.columns)}", "low")
+    by_rows = [*_share(row.m), _call(row, names, kind, down, "high - low", str(row.n))]
+    by_columns = [*_share(row.n), _call(row, names, kind, across, str(row.m), "high - low")]
+    if not row.m.names and not row.n.names:
+        return by_rows if row.m.number >= row.n.number else by_columns
+    return [
+        f"if {row.m} >= {row.n}:",
+        *[f"    {line}" for line in by_rows],
+        "else:",
+        *[f"    {line}" for line in by_columns],
+    ]
+
+
+def _share(size: Size) -> list[str]:
+    """From ``low`` to ``high``, in eights."""
+    return [
         f"low = ({size}) * thread // threads // 8 * 8",
         f"high = ({size}) * (thread + 1) // threads // 8 * 8",
         f"high = {size} if thread + 1 == threads else high",
     ]
-    if by_rows:
-        places = (
-            f"{row.x.offset} + low * {_step(row.x.rows)}",
-            f"{row.y.offset}",
-            f"low * {row.n}",
-        )
-        return [*share, _call(row, names, kind, places, "high - low", str(row.n))]
-    places = (f"{row.x.offset}", f"{row.y.offset} + low * {_step(row.y.columns)}", "low")
-    return [*share, _call(row, names, kind, places, str(row.m), "high - low")]
 
 
 def _stack(
