@@ -38,7 +38,8 @@ class NativeExecutable(Executable):
         )
         self._library = Library(directory)
         self.threads = threads or cpu_count()
-        self._machine = Machine(graph, shared_pool(self.threads), self._library)
+        pool = shared_pool(self.threads, Library(directory))
+        self._machine = Machine(graph, pool, self._library)
         program, used = self._machine.program, self._machine.position
         self._inputs = [Input(n, used[program.names.of[n]]) for n in graph.inputs]
         self._names = {spec.name for spec in self._inputs}

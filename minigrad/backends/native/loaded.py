@@ -134,10 +134,20 @@ class Rows:
         self.threads = 1 if all(flag & 1 for flag in rows[:, 2]) else threads
 
 
-def assembly(step: Step) -> str:
-    """The kernel of a step with its entry: ``entry(arguments, thread, threads)``."""
+def load(step: Step, library: Library) -> int:
+    """The address of a step's entry, compiled unless the cache has it."""
     assert step.text is not None
-    text = step.text.source("kernel", step.name)
+    text = step.text.source("kernel", "")
+    pointers, dims = list(step.text.pointers), step.text.dims
+    return library.load(
+        text,
+        lambda name: assembly(text, name, pointers, dims),
+        blas.symbols() if "gemm_" in text else {},
+    )
+
+
+def assembly(text: str, name: str, pointers: Sequence[str], dims: Sequence[str]) -> str:
+    """A kernel and its entry: ``name(arguments, thread, threads)``."""
     external: dict[str, tuple[str, ...]] = {}
     code = ""
     for kind in ("f32", "f64"):
@@ -150,10 +160,10 @@ def assembly(step: Step) -> str:
             line for line in body.splitlines() if not line.startswith(f"declare void @{kind}(")
         )
     body = body.replace("define void @kernel(", "define internal void @kernel(")
-    return code + body + "\n" + _entry(list(step.text.pointers), step.text.dims)
+    return code + body + "\n" + _entry(name, pointers, dims)
 
 
-def _entry(pointers: Sequence[str], dims: Sequence[str]) -> str:
+def _entry(name: str, pointers: Sequence[str], dims: Sequence[str]) -> str:
     lines = ["  %table = load ptr, ptr %arguments"]
     given: list[str] = []
     for k, kind in enumerate([*["ptr"] * len(pointers), *["i64"] * len(dims)]):
@@ -167,12 +177,6 @@ def _entry(pointers: Sequence[str], dims: Sequence[str]) -> str:
     call = ", ".join([*given, "i64 %thread", "i64 %threads"])
     body = "\n".join(lines)
     return (
-        "define void @entry(ptr %arguments, i64 %thread, i64 %threads) {\n"
+        f"define void @{name}(ptr %arguments, i64 %thread, i64 %threads) {{\n"
         f"{body}\n  call void @kernel({call})\n  ret void\n}}\n"
     )
-
-
-def load(step: Step, library: Library) -> int:
-    """The address of a step's entry, compiled unless the cache has it."""
-    text = assembly(step)
-    return library.load("entry", text, blas.symbols() if "@minigrad_" in text else {})

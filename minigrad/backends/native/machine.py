@@ -1,6 +1,6 @@
 """From LLVM's assembly to addresses: optimise for this processor, keep the object code on disk.
 
-A kernel's key is the hash of its text, of LLVM's version and of the processor, so that a cache
+A kernel's key is the hash of its text, of the translator, LLVM's version and the processor: a cache
 can be shared by processes and machines: an entry is written under another name and moved into
 place, and one that does not load is built again.
 """
@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import llvmlite
 import llvmlite.binding as llvm
 
 _FORMAT = b"minigrad kernel 1\n"
+_TRANSLATION = ("language", "words", "library", "blas", "loaded", "machine", "pool")
 
 
 @cache
@@ -42,8 +43,16 @@ def _version() -> str:
         ".".join(map(str, llvm.llvm_version_info)),
         llvm.get_host_cpu_name(),
         llvm.get_host_cpu_features().flatten(),
+        _translator(),
     )
     return "\n".join(parts)
+
+
+def _translator() -> str:
+    """A fingerprint of what turns kernel text into assembly."""
+    here = Path(__file__).parent
+    texts = [(here / f"{name}.py").read_bytes() for name in _TRANSLATION]
+    return hashlib.sha256(b"".join(texts)).hexdigest()
 
 
 def default_cache() -> Path:
@@ -58,29 +67,39 @@ class Library:
         self.directory = directory
         self.compiled = 0  # kernels built by LLVM here, not found on disk
         self._engine: Any = None
-        self._held: list[Any] = []
+        self._loaded: dict[str, int] = {}
 
-    def load(self, name: str, assembly: str, symbols: Mapping[str, int]) -> int:
-        """The address of function ``name`` of ``assembly``, which may call ``symbols``."""
-        for symbol, address in symbols.items():
-            llvm.add_symbol(symbol, address)
-        key = hashlib.sha256(f"{_version()}\n{assembly}".encode()).hexdigest()
+    def load(self, text: str, assembly: Callable[[str], str], symbols: Mapping[str, int]) -> int:
+        """The address of the kernel that ``text`` stands for.
+
+        ``assembly(name)`` translates it with ``name`` as its entry, and is asked only when the
+        kernel is not on disk; it may call ``symbols``.
+        """
+        key = hashlib.sha256(f"{_version()}\n{text}".encode()).hexdigest()
+        name = f"entry_{key[:32]}"
+        if name not in self._loaded:
+            for symbol, address in symbols.items():
+                llvm.add_symbol(symbol, address)
+            self._loaded[name] = self._found(key, name, assembly)
+        return self._loaded[name]
+
+    def _found(self, key: str, name: str, assembly: Callable[[str], str]) -> int:
         code = self._read(key)
         if code is not None:
             with contextlib.suppress(RuntimeError):
                 return self._link(name, code)
-        code = optimised(assembly)
+        code = optimised(assembly(name))
         self.compiled += 1
         self._write(key, code)
         return self._link(name, code)
 
     def _link(self, name: str, code: bytes) -> int:
-        module = llvm.parse_assembly("")
-        engine = llvm.create_mcjit_compiler(module, _fresh_target())
-        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-        engine.finalize_object()
-        self._held.append(engine)
-        address: int = engine.get_function_address(name)
+        if self._engine is None:
+            _target()
+            self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _fresh_target())
+        self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+        self._engine.finalize_object()
+        address: int = self._engine.get_function_address(name)
         if not address:
             raise RuntimeError(f"{name} is not in the object code")
         return address

@@ -24,8 +24,9 @@ BLOCK = 1024  # elements added up before they join the total
 def write(kernel: Kernel, homes: Mapping[Node, tuple[Size, ...]], names: Names) -> Text:
     """The text of a kernel."""
     dry = _Writer(kernel, homes, names, {})
-    dry.kernel_text()
-    return _Writer(kernel, homes, names, dry.mergeable()).kernel_text()
+    text = dry.kernel_text()
+    joined = dry.mergeable()
+    return _Writer(kernel, homes, names, joined).kernel_text() if joined else text
 
 
 class _Writer(Scribe):

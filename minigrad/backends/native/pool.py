@@ -215,20 +215,22 @@ class Pool:
 
     def __init__(self, threads: int, library: Library) -> None:
         self.threads = threads if _has_pthreads() else 1
+        self._library = library  # it holds the code
         self._memory = np.zeros(_WORDS + 8, np.int64)
         start = -self._memory.ctypes.data % 64 // 8
         self._pool = self._memory[start:].ctypes.data
         text = _ASSEMBLY.replace("PAUSE", _PAUSES.get(platform.machine(), ""))
         if self.threads == 1:
             text = _without_threads(text)
-        run = library.load("run", text, {})
+        run = library.load(f"run {text}", lambda name: text.replace("@run(", f"@{name}("), {})
         kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 2)
         self._run = kind(run)
         self._lock = threading.Lock()  # one walk at a time
         self._staffed = self.threads > 1
         if self._staffed:
             os.register_at_fork(after_in_child=self._forget)
-            self._hire(library.load("work", text, {}))
+            key = f"work {text}"
+            self._hire(library.load(key, lambda name: text.replace("@work(", f"@{name}("), {}))
 
     def run(self, rows: int, count: int, threads: int) -> None:
         """Walk ``count`` rows at address ``rows`` on ``threads`` threads."""
@@ -254,13 +256,14 @@ def _work(work: Any, memory: Any, pool: int, number: int) -> None:
     work(pool, number)  # never returns; `memory` stays alive with it
 
 
-@cache
-def shared_pool(threads: int) -> Pool:
-    """The pool of this process for a number of threads."""
-    return Pool(threads, _LIBRARY)
+_POOLS: dict[int, Pool] = {}
 
 
-_LIBRARY = Library(None)
+def shared_pool(threads: int, library: Library) -> Pool:
+    """The pool of this process for a number of threads; its code comes from the first library."""
+    if threads not in _POOLS:
+        _POOLS[threads] = Pool(threads, library)
+    return _POOLS[threads]
 
 
 @cache

@@ -43,7 +43,8 @@ class Text:
         given += [f"dim_{d}: index" for d in self.dims]
         given += ["thread: index", "threads: index"]
         body = "\n".join(f"    {line}" for line in self.lines)
-        return f'def {name}({", ".join(given)}):\n    """{summary}"""\n{body}\n'
+        doc = f'    """{summary}"""\n' if summary else ""
+        return f"def {name}({', '.join(given)}):\n{doc}{body}\n"
 
 
 def slot_of(node: Node) -> Size:
