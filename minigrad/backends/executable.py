@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..ir import FeedError, Graph, GraphError, Node, place, toposort
 from ..primitives import initial_value
 from .feed import Array, by_node, checked, missing
-from .interpreter import lower
+from .interpreter import Program, lower
 
 State: TypeAlias = Mapping[str, Array]
 
@@ -69,12 +70,15 @@ class Executable:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._updates = [update.state.name for update in graph.updates]
-        roots = [*graph.outputs.values(), *(update.value for update in graph.updates)]
-        self._program = lower(roots)
         # What only the inference graph reads (running statistics that do not move) is carried too.
         carried = [*graph.leaves, *toposort(graph.replacements.values())]
         stateful = [leaf for leaf in carried if leaf.prim.name in ("parameter", "state")]
         self._stateful = list(dict.fromkeys(stateful))
+
+    @cached_property
+    def _program(self) -> Program:
+        roots = [*self.graph.outputs.values(), *(u.value for u in self.graph.updates)]
+        return lower(roots)
 
     def init_state(self, seed: int = 0) -> State:
         """The initial value of every parameter and state; equal seeds give equal values."""

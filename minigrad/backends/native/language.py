@@ -298,6 +298,14 @@ class _Function:
             place = self.as_type(values[1], "index")
             text = f"getelementptr inbounds {stored}, ptr {pointer}, i64 {place}"
             return self.emit(text), kind
+        if name.startswith(("peek_", "poke_")):  # an element by its address
+            kind = name[5:]
+            address = self.as_type(values[0], "i64")
+            place = self.emit(f"inttoptr i64 {address} to ptr")
+            if name.startswith("peek_"):
+                return self.load(place, kind)
+            self.store(place, kind, values[1])
+            return "", "void"
         if name in LLVM:
             return self.as_type(values[0], name), name
         if name.startswith("bits_"):  # the same bits as another type

@@ -43,6 +43,7 @@ class Machine:
             for n in self.program.names.of
             if n.prim.name == "constant"
         }
+        self.constants |= self.program.arrays
 
     def instance(self, dims: Mapping[str, int]) -> Instance:
         """The layout for these dims; made once and kept."""
@@ -75,6 +76,8 @@ class Instance:
         for name, array in machine.constants.items():
             if name in position:
                 self.table[position[name]] = array.ctypes.data
+        if "table" in position:
+            self.table[position["table"]] = self.table.ctypes.data
         for k, dim in enumerate(machine.dims):
             self.table[len(position) + k] = layout.dims[dim]
         self.segments = self._segments(program)

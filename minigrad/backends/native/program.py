@@ -21,7 +21,9 @@ from .library import FUNCTIONS
 from .nest import write
 from .products import write_product
 from .scribe import Names, Text, accumulator, slot_of
-from .sizes import Size, product, size_of
+from .sizes import ONE, Size, product, size_of
+from .state import Array
+from .tape import Tape, scalar_kind, text_lines
 from .tasks import HOST, PRODUCT, REDUCE, Task, Tasks, make_tasks
 
 _RESERVED = {name.split("_")[0] for name in FUNCTIONS} | {
@@ -85,6 +87,7 @@ class Program:
     outputs: dict[str, Node]
     in_place: dict[Node, Node] = field(default_factory=dict)  # state -> the value written over it
     copied: dict[Node, Node] = field(default_factory=dict)  # state -> value, copied at the end
+    arrays: dict[str, Array] = field(default_factory=dict)  # constants that are no node's
 
 
 def supported(graph: Graph) -> bool:
@@ -94,6 +97,9 @@ def supported(graph: Graph) -> bool:
 
 def build(whole: Graph, threads: int) -> Program:
     """Lower a graph for a number of threads."""
+    kind = scalar_kind(whole)
+    if kind is not None:
+        return _tape_program(whole, kind)
     graph = _rewritten(whole)
     roots = [*graph.outputs.values(), *[u.value for u in graph.updates]]
     wanted = [r for r in dict.fromkeys(roots) if not is_leaf(r)]
@@ -115,6 +121,39 @@ def build(whole: Graph, threads: int) -> Program:
     _place_updates(program, outputs)
     program.steps = [_step(k, kernel, made, names) for k, kernel in enumerate(kernels)]
     program.buffers = _buffers(program, made)
+    return program
+
+
+def _tape_program(graph: Graph, kind: str) -> Program:
+    """One step that runs a table; every result is a buffer of its own, written at the end."""
+    pairs = [(u.state, u.value) for u in graph.updates]
+    tape = Tape(list(graph.outputs.values()), pairs, kind)
+    names = Names()
+    buffers: dict[str, Buffer] = {}
+    for node in dict.fromkeys([*graph.inputs, *tape.leaves]):
+        role = "input" if node in graph.inputs else "state"
+        name = names.of[node] = f"{role}{len(buffers)}"
+        buffers[name] = Buffer(name, ONE, node.type.dtype, role, node)
+    made = [n for n in dict.fromkeys(graph.outputs.values()) if not is_leaf(n)]
+    for node in made:
+        name = names.of[node] = f"output{len(buffers)}"
+        buffers[name] = Buffer(name, ONE, node.type.dtype, "output", node)
+    for name in ("table", "code", "values", "ints"):
+        buffers[name] = Buffer(name, ONE, tape.values.dtype, "constant")
+    place = {name: k for k, name in enumerate(buffers)}
+    new = dict(zip(tape.targets, tape.results, strict=True))
+    stores = [(place[names.of[node]], new[node]) for node in made]
+    stores += [(place[names.of[state]], new[value]) for state, value in pairs]
+    code = tape.code([(place[names.of[n]], n) for n in tape.leaves], stores)
+    lowered = Lowered(graph.inputs, dict(graph.outputs), ())
+    program = Program(lowered, [], buffers, names, dict(graph.outputs), dict(pairs))
+    program.arrays = {"code": code, "values": tape.values, "ints": tape.ints}
+    last = len(tape.values) - 1
+    lines = [line.replace("LAST", str(last)) for line in text_lines(len(code) // 5, kind)]
+    pointers = {"table": "i64", "code": "i32", "values": kind, "ints": "i64"}
+    text = Text(lines, pointers, [], {"code": {0}}, ["values"])
+    task = Task(next(iter(graph.outputs.values())), "store")
+    program.steps = [Step("k0_tape", Kernel([task]), text)]
     return program
 
 
