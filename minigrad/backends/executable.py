@@ -47,7 +47,9 @@ def compile(
         return Executable(graph)
     try:
         from .native import NativeExecutable, supported
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in ("llvmlite", "scipy", "threadpoolctl"):
+            raise
         warnings.warn(
             f"compile: {error}; the interpreter runs instead, several times slower (the native "
             "backend needs llvmlite and scipy)",

@@ -49,11 +49,12 @@ def conv2d(
     batch = windows.type.shape[0]
     high, wide = int(windows.type.shape[2]), int(windows.type.shape[3])
     size = channels // groups * window[0] * window[1]
-    rows = transpose(windows, (0, 2, 3, 1, 4, 5))  # [N, H', W', C, kh, kw]
-    if groups == 1:
-        columns = transpose(reshape(kernel, (out, size)))
+    if groups == 1:  # channels innermost, as a product leaves them
+        rows = transpose(windows, (0, 2, 3, 4, 5, 1))  # [N, H', W', kh, kw, C]
+        columns = reshape(transpose(kernel, (2, 3, 1, 0)), (size, out))
         product = matmul(reshape(rows, (batch, high * wide, size)), columns)
     else:
+        rows = transpose(windows, (0, 2, 3, 1, 4, 5))  # [N, H', W', C, kh, kw]
         grouped = reshape(rows, (batch, high * wide, groups, size))
         columns = transpose(reshape(kernel, (groups, out // groups, size)), (0, 2, 1))
         product = matmul(transpose(grouped, (0, 2, 1, 3)), columns)

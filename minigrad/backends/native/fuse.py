@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from ...ir import Node
 from .access import Indices
+from .packed import STACK, PackedProduct
 from .sizes import ONE, Axis, Index, Size, divided
 from .tasks import FINAL, HOST, PRODUCT, REDUCE, STORE, Task
 
@@ -44,7 +45,12 @@ class Kernel:
 
     @property
     def partial(self) -> list[Task]:
-        return [t for t in self.tasks if t.kind == REDUCE and t.node not in self.local]
+        return [
+            t
+            for t in self.tasks
+            if (t.kind == REDUCE and t.node not in self.local)
+            or (isinstance(t.product, PackedProduct) and t.product.kind == STACK)
+        ]
 
     @property
     def writes(self) -> list[Node]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .packed import PackedProduct
 from .pool import BARRIER, ROW, SERIAL
 from .program import Buffer, Program, Step
 from .sizes import product
@@ -60,8 +61,11 @@ def _bytes(buffer: Buffer, dims: Mapping[str, int], parts: int) -> int:
 def work_of(step: Step, dims: Mapping[str, int]) -> int:
     """Element operations of a step, roughly."""
     task = step.kernel.tasks[0]
-    if task.product is not None:
-        row = task.product
+    row = task.product
+    if isinstance(row, PackedProduct):
+        windows = row.windows
+        return product(windows.axes.values()).value(dims)
+    if row is not None:
         sizes = [row.m, row.n, row.k, *row.batch]
         return product(sizes).value(dims) // 8
     count = product(task.axes.values()).value(dims)
@@ -78,7 +82,8 @@ def flags_of(
         assert step.text is not None
         serial = work_of(step, layout.dims) < SMALL or not _divides(step)
         reads = set(step.text.reads) | (set(step.text.pointers) - set(step.text.writes))
-        writes = set(step.text.writes) | {n for n in step.text.pointers if buffers[n].per_thread}
+        writes = set(step.text.writes)
+        writes |= {n for n in step.text.pointers if buffers[n].per_thread}
         flag = SERIAL if serial else 0
         for r, w, other in since:
             if serial and other:

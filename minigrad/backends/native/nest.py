@@ -13,7 +13,8 @@ import numpy as np
 from ...ir import Node
 from .access import KINDS, Indices, literal, strides_of
 from .fuse import Kernel
-from .scribe import DIM, SCALAR_SLOT, Names, Scribe, Text, accumulator, slot_of
+from .names import DIM, SCALAR_SLOT, Names, Text, accumulator, slot_of
+from .scribe import Scribe
 from .sizes import Axis, Size, flat, product, size_of
 from .tasks import FINAL, REDUCE, STORE, Task
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ...ir import Node
 from .access import KINDS, strides_of
 from .matrices import Operand, Product
-from .scribe import Names, Text
+from .names import Names, Text
 from .sizes import ONE, ZERO, Size, product
 from .tasks import Task
 
@@ -15,7 +15,7 @@ from .tasks import Task
 def write_product(task: Task, homes: Mapping[Node, tuple[Size, ...]], names: Names) -> Text:
     """``c = x @ y``, or a stack of them."""
     row = task.product
-    assert row is not None
+    assert isinstance(row, Product)
     node = task.node
     kind = KINDS[node.type.dtype]
     x, y, c = names.of[row.x.base], names.of[row.y.base], names.of[node]

@@ -18,9 +18,10 @@ from .access import KINDS
 from .algebra import simplified
 from .fuse import Kernel, fuse
 from .library import FUNCTIONS
+from .names import Names, Text, accumulator, slot_of
 from .nest import write
+from .packed import FOLD, STACK, PackedProduct, write_packed
 from .products import write_product
-from .scribe import Names, Text, accumulator, slot_of
 from .sizes import ONE, Size, product, size_of
 from .state import Array
 from .tape import Tape, scalar_kind, text_lines
@@ -231,8 +232,11 @@ def _named(made: Tasks, graph: Lowered, threads: int) -> Names:
         if node not in names.of:
             names.of[node] = name(node.name or f"{_place(node)}{node.prim.name}")
     for task in made.rows:
-        if task.kind == REDUCE:
+        packed = task.product if isinstance(task.product, PackedProduct) else None
+        if task.kind == REDUCE or (packed is not None and packed.kind == STACK):
             names.parts[task.node] = name(f"part_{task.node.prim.name}")
+        if packed is not None:
+            names.tiles[task.node] = name("tile")
     return names
 
 
@@ -248,9 +252,26 @@ def _step(position: int, kernel: Kernel, made: Tasks, names: Names) -> Step:
     title = f"k{position}_{_title(kernel)}"
     if kernel.kind == HOST:
         return Step(title, kernel, None)
+    packed = kernel.tasks[0].product
+    if isinstance(packed, PackedProduct):
+        return Step(title, kernel, _packed_text(kernel.tasks[0].node, packed, names))
     if kernel.kind == PRODUCT:
         return Step(title, kernel, write_product(kernel.tasks[0], made.homes, names))
     return Step(title, kernel, write(kernel, made.homes, names))
+
+
+def _packed_text(node: Node, packed: PackedProduct, names: Names) -> Text:
+    given = {"tile": names.tiles[node], "threads": str(names.threads)}
+    if packed.kind == FOLD:
+        given["out"] = names.of[node]
+    else:
+        given["base"] = names.of[packed.windows.base]
+        key = "part" if packed.kind == STACK else "out"
+        given[key] = names.parts[node] if packed.kind == STACK else names.of[node]
+    for key, operand in (("y", packed.y), ("ct", packed.ct)):
+        if operand is not None:
+            given[key] = names.of[operand.base]
+    return write_packed(node, packed, given)
 
 
 def _title(kernel: Kernel) -> str:
@@ -286,6 +307,12 @@ def _buffers(program: Program, made: Tasks) -> dict[str, Buffer]:
         if name in spans:
             dtype = np.dtype({"f32": "f4", "f64": "f8"}.get(accumulator(node), node.type.dtype))
             found[name] = Buffer(name, slot_of(node), dtype, "scratch", None, True, *spans[name])
+    for step in program.steps:
+        packed = step.kernel.tasks[0].product
+        if isinstance(packed, PackedProduct):
+            name, dtype = names.tiles[step.node], step.node.type.dtype
+            tile = packed.windows.tile
+            found[name] = Buffer(name, tile, dtype, "scratch", None, True, *spans[name])
     return found
 
 

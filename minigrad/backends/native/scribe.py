@@ -4,59 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
 
 from ...ir import Node
 from .access import KINDS, Key, Part, part
 from .fuse import Kernel
-from .sizes import Axis, Index, Size, product, size_of
+from .names import Names
+from .sizes import Axis, Index, Size, product
 from .tasks import REDUCE
 
-DIM = re.compile(r"\bdim_(\w+)")
 LETTERS = "ijklmnopqrstuvw"
-SCALAR_SLOT = Size((), 16)  # a part of a full sum has a cache line of its own
-
-
-@dataclass
-class Names:
-    """What the values of a graph are called in kernels; the same name is the same memory."""
-
-    threads: int = 1  # parts of a sum that is taken in parts
-    of: dict[Node, str] = field(default_factory=dict)
-    parts: dict[Node, str] = field(default_factory=dict)  # partial results of a reduction
-    extra: dict[Node, list[str]] = field(default_factory=dict)  # where else a value is written
-
-
-@dataclass
-class Text:
-    """The text of one kernel, and what it takes."""
-
-    lines: list[str]
-    pointers: dict[str, str]  # parameter -> its kind, in order of use
-    dims: list[str]
-    reads: dict[str, set[int]]  # buffer -> the loops that read it
-    writes: list[str]
-
-    def source(self, name: str, summary: str) -> str:
-        given = [f"{p}: ptr_{kind}" for p, kind in self.pointers.items()]
-        given += [f"dim_{d}: index" for d in self.dims]
-        given += ["thread: index", "threads: index"]
-        body = "\n".join(f"    {line}" for line in self.lines)
-        doc = f'    """{summary}"""\n' if summary else ""
-        return f"def {name}({', '.join(given)}):\n{doc}{body}\n"
-
-
-def slot_of(node: Node) -> Size:
-    """Elements of one thread's part of a reduction."""
-    size = product(map(size_of, node.type.shape))
-    return SCALAR_SLOT if size.is_one else size
-
-
-def accumulator(node: Node) -> str:
-    """The kind in which a reduction adds up: half precision in single."""
-    kind = KINDS[node.type.dtype]
-    return "f32" if kind == "f16" else kind
 
 
 class Scribe:

@@ -24,7 +24,16 @@ from .access import (
     whole,
 )
 from .matrices import Operand, Product, operand_of, product_of, runs_through
-from .sizes import Axis, Index, Size, divided, flat
+from .packed import (
+    FOLD,
+    ROWS,
+    STACK,
+    PackedProduct,
+    fold_of,
+    folded_products,
+    windows_of,
+)
+from .sizes import ZERO, Axis, Index, Size, divided, size_of
 
 STORE, REDUCE, FINAL, PRODUCT, HOST = "store", "reduce", "final", "product", "host"
 _COSTS = {
@@ -45,7 +54,7 @@ class Task:
     index: Indices = ()  # the element written, or, for a reduction, the element taken in
     reads: tuple[Key, ...] = ()  # values in memory, with the index read
     reduced: frozenset[Axis] = frozenset()
-    product: Product | None = None
+    product: Product | PackedProduct | None = None
 
     @property
     def sizes(self) -> tuple[Size, ...]:
@@ -83,21 +92,50 @@ class Tasks:
 
     rows: list[Task] = field(default_factory=list)
     homes: dict[Node, tuple[Size, ...]] = field(default_factory=dict)
+    folded: dict[Node, Node] = field(default_factory=dict)  # a fold -> the product inside it
 
 
 def make_tasks(roots: Sequence[Node], wanted: Iterable[Node]) -> Tasks:
     """Tasks for ``roots``; those in ``wanted`` are the caller's, dense and in their own order."""
     order = toposort(roots)
-    kept = _kept_in_memory(order, set(wanted))
     dense = set(wanted)
-    made = Tasks()
+    made = Tasks(folded={f: p for f, p in folded_products(roots).items() if f not in dense})
+    kept = _kept_in_memory(order, set(dense))
+    skipped = set(made.folded.values())
     for node in order:
         if is_leaf(node):
             if not is_virtual(node):
                 made.homes[node] = strides_of(node.type.shape)
-        elif node in kept:
+        elif node in made.folded and _make_folded(node, made, dense):
+            continue
+        elif node in kept and node not in skipped:
             _make(node, made, dense)
     return made
+
+
+def _make_folded(node: Node, made: Tasks, dense: set[Node]) -> bool:
+    """A fold that takes its product block by block; False when the product has to be whole."""
+    source = made.folded[node]
+    x, y = (operand_of(operand, made.homes) for operand in source.inputs)
+    found = fold_of(node, source)
+    fits = x is not None and y is not None and not x.transposed and not x.columns[0].names
+    if found is None or x is None or y is None or not fits or not _is_dense_stack(x, source):
+        _make(source, made, dense)
+        return False
+    windows, order = found
+    made.homes[node] = strides_of(node.type.shape, order)
+    reads = ((x.base, ()), (y.base, ()))
+    packed = PackedProduct(FOLD, windows, Operand(y.base, y.offset, (), y.rows, y.columns), x)
+    made.rows.append(Task(node, PRODUCT, reads=reads, product=packed))
+    return True
+
+
+def _is_dense_stack(x: Operand, source: Node) -> bool:
+    """Lines of ``x`` that lie as the rows of the product do, and one matrix for all of them."""
+    lead = [size_of(d) for d in source.type.shape[:-2]]
+    if [e for e, _ in x.batch] != lead or x.rows[1] != x.columns[0]:
+        return False
+    return x.columns[1].is_one and runs_through(x, columns=False)
 
 
 def _make(node: Node, made: Tasks, dense: set[Node]) -> None:
@@ -106,7 +144,7 @@ def _make(node: Node, made: Tasks, dense: set[Node]) -> None:
         final = _final(node, made.homes)
         made.rows += [task, final]
     elif _is_blas(node):
-        made.rows.append(_product(node, made))
+        made.rows += _packed(node, made) or [_product(node, made)]
     elif is_virtual(node):
         task = _traced(node, STORE, node.type.shape, made.homes)
         order = None if node in dense else _layout(task, node)
@@ -173,7 +211,7 @@ def _rank(node: Node) -> int:
 
 
 def _base(node: Node) -> Node:
-    while node.prim.name in ("transpose", "reshape") and node.prim.kind is Kind.VIEW:
+    while node.prim.name in ("transpose", "reshape", "unfold") and node.prim.kind is Kind.VIEW:
         node = node.inputs[0]
     return node
 
@@ -271,9 +309,14 @@ def _order(task: Task, homes: Mapping[Node, tuple[Size, ...]]) -> list[Axis]:
     """The axes as the largest value read has them in memory, outermost first."""
     best: dict[Axis, Size] = {}
     for node, index in task.reads:
-        place = flat(index, homes[node])
-        if not place.text and len(place.terms) > len(best):
-            best = dict(place.terms)
+        found: dict[Axis, Size] = {}
+        for i, stride in zip(index, homes[node], strict=True):
+            for axis in i.reads:
+                found[axis] = stride
+            for axis, size in i.terms:
+                found[axis] = max(found.get(axis, ZERO), size * stride)
+        if len(found) > len(best):
+            best = found
     if len(best) < 2:
         return list(task.axes)
     axes = list(task.axes)
@@ -307,6 +350,44 @@ def _final(node: Node, homes: dict[Node, tuple[Size, ...]]) -> Task:
     homes[node] = strides_of(node.type.shape)
     index, axes = whole(node.type.shape)
     return Task(node, FINAL, axes, index)
+
+
+def _packed(node: Node, made: Tasks) -> list[Task]:
+    """A product with windows on its left, or none where there are none."""
+    stacked = node.prim.name == "stacked_matmul"
+    left, right = node.inputs
+    found = operand_of(left, made.homes)
+    if found is not None and (not stacked or runs_through(found, True)):
+        return []
+    windows = windows_of(left, made.homes, transposed=stacked)
+    if windows is None:
+        return []
+    other = operand_of(right, made.homes)
+    if other is None and not stacked:
+        made.rows.append(_traced(right, STORE, right.type.shape, made.homes))
+        made.homes[right] = strides_of(right.type.shape)
+        other = operand_of(right, made.homes)
+    if other is None or other.columns[0].names:
+        return []
+    reads = ((windows.base, ()), (other.base, ()))
+    if not stacked:
+        if other.batch and any(not e.is_one for e, _ in other.batch):
+            return []
+        made.homes[node] = strides_of(node.type.shape)
+        row = PackedProduct(ROWS, windows, Operand(other.base, other.offset, (), *_sides(other)))
+        return [Task(node, PRODUCT, reads=reads, product=row)]
+    if other.transposed or not runs_through(other, columns=False) or not _is_packed(other):
+        return []
+    row = PackedProduct(STACK, windows, ct=other)
+    return [Task(node, PRODUCT, reads=reads, product=row), _final(node, made.homes)]
+
+
+def _sides(operand: Operand) -> tuple[tuple[Size, Size], tuple[Size, Size]]:
+    return operand.rows, operand.columns
+
+
+def _is_packed(operand: Operand) -> bool:
+    return operand.rows[1] == operand.columns[0] and operand.columns[1].is_one
 
 
 def _product(node: Node, made: Tasks) -> Task:
