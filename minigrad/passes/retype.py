@@ -9,6 +9,7 @@ import numpy as np
 
 from ..ir import Graph, Node, Update, as_dtype, map_nodes, rebuild
 from ..ir.types import COMPLEX128
+from ..primitives import cast
 
 
 def retype(graph: Graph, dtype: Any) -> Graph:
@@ -48,6 +49,9 @@ def retyped(roots: Iterable[Node], dtype: Any) -> dict[Node, Node]:
             attrs["dtype"] = target
         if node.prim.name == "constant" and node.type.is_float:
             attrs["value"] = attrs["value"].astype(target)
-        return rebuild(node, inputs, attrs if attrs else node.attrs)
+        new = rebuild(node, inputs, attrs if attrs else node.attrs)
+        if node.type.is_float and new.type.dtype != target:  # the count of an int tensor
+            new = cast(new, target)
+        return new
 
     return map_nodes(roots, rule)

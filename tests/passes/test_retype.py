@@ -68,3 +68,12 @@ def test_complex_is_allowed_here_only() -> None:
     np.testing.assert_allclose(found[0].imag, [0, 0.5e-20])
     with pytest.raises(mg.DTypeError, match="int8 is not supported"):
         mg.retype(mg.Graph([x], mg.exp(x)), "int8")
+
+
+def test_the_count_of_an_int_tensor_follows() -> None:
+    labels, x = mg.input("labels", "N", "int64"), mg.input("x", "N")
+    graph = mg.retype(mg.Graph([labels, x], x * mg.count(labels)), "float64")
+    graph.verify()
+    (found,) = mg.evaluate(graph, {"labels": [1, 2], "x": [0.5, 1.0]})
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, [1.0, 2.0])

@@ -113,9 +113,7 @@ def _elementwise(node: Node, index: Indices) -> Part:
     if node.prim.name == "pow" and constants[1] is not None and constants[1] in _POWERS:
         form = _POWERS[constants[1]]
         return Part(operands[:1], lambda texts: form.format(texts[0]))
-    form, kind = node.prim.kernel or "", KINDS[node.inputs[-1].type.dtype]
-    if all(constant is not None for constant in constants):
-        return Part(operands, lambda texts: form.format(*[f"{kind}({t})" for t in texts]))
+    form = node.prim.kernel or ""
     return Part(operands, lambda texts: form.format(*texts))
 
 
@@ -300,6 +298,10 @@ def _concatenate(node: Node, index: Indices, axes: Mapping[Axis, Size]) -> Part:
             operands.append((x, (*index[:at], inside, *index[at + 1 :])))
             start += size
             tests.append(f"({marked(index[at])}) < {start}".replace("@", ""))
+
+    if not operands:
+        nothing = literal(np.zeros((), node.type.dtype))
+        return Part((), lambda _: f"{KINDS[node.type.dtype]}({nothing})")
 
     def build(texts: Sequence[str]) -> str:
         chosen = texts[-1]

@@ -94,7 +94,10 @@ class _Rewriter:
             return node
         same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
         new = node if same else rebuild(node, inputs)
-        if new.prim.name not in ("sum", "mean") or not new.type.is_float or reduces_nothing(new):
+        kind = new.type.dtype.name
+        if new.prim.name not in ("sum", "mean") or kind not in ("float32", "float64"):
+            return new
+        if reduces_nothing(new):
             return new
         before = HERE.scope, HERE.source
         HERE.scope, HERE.source = node.scope, node.source

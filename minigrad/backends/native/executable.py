@@ -43,7 +43,7 @@ class NativeExecutable(Executable):
         program, used = self._machine.program, self._machine.position
         self._inputs = [Input(n, used[program.names.of[n]]) for n in graph.inputs]
         self._names = {spec.name for spec in self._inputs}
-        self._needed = set(graph.leaves)
+        self._needed = set(graph.leaves)  # states that are only written among them
         self._leaves = [
             (leaf, used.get(program.names.of.get(leaf, "")))
             for leaf in self._stateful

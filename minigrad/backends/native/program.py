@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...ir import Graph, Node, Update, is_leaf, toposort
-from .access import KINDS
+from .access import KINDS, strides_of
 from .algebra import simplified
 from .fuse import Kernel, fuse
 from .library import FUNCTIONS
@@ -29,8 +29,11 @@ from .tasks import HOST, PRODUCT, REDUCE, Task, Tasks, make_tasks
 
 _RESERVED = {name.split("_")[0] for name in FUNCTIONS} | {
     "sqrt", "floor", "rint", "fabs", "erf", "pow", "kernel", "entry", "parts", "thread", "threads",
-    "inf", "nan", "at", "first", "last", "low", "high", "whole", "block", "range", *KINDS.values(),
+    "inf", "nan", "at", "first", "last", "low", "high", "whole", "block", "range", "item",
+    *KINDS.values(),
 }  # fmt: skip
+
+_AXIS = re.compile(r"i\d+[oir]*$")
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,8 @@ def build(whole: Graph, threads: int) -> Program:
     roots = [*graph.outputs.values(), *[u.value for u in graph.updates]]
     wanted = [r for r in dict.fromkeys(roots) if not is_leaf(r)]
     made = make_tasks(roots, wanted)
+    for update in graph.updates:  # a state that is only written
+        made.homes.setdefault(update.state, strides_of(update.state.type.shape))
     readers, in_place = _updates(graph, made.rows)
     kernels = fuse(made.rows, readers)
     names = _named(made, graph, threads)
@@ -220,8 +225,10 @@ def _named(made: Tasks, graph: Lowered, threads: int) -> Names:
 
     def name(root: str) -> str:
         root = re.sub(r"\W+", "_", root).strip("_") or "value"
-        if root[0].isdigit() or root in _RESERVED or keyword.iskeyword(root) or len(root) == 1:
-            root = f"{root}_" if not root[0].isdigit() else f"v{root}"
+        if root[0].isdigit():
+            root = f"v{root}"
+        if len(root) < 4 or root in _RESERVED or keyword.iskeyword(root) or _AXIS.match(root):
+            root = f"{root}_"  # loops, axes and locals have the plain names
         found, number = root, 2
         while found in taken:
             found, number = f"{root}{number}", number + 1

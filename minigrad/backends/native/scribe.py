@@ -13,6 +13,7 @@ from .names import Names
 from .sizes import Axis, Index, Size, product
 from .tasks import REDUCE
 
+_LITERAL = re.compile(r"-?(\d|inf$|nan$|True$|False$)")
 LETTERS = "ijklmnopqrstuvw"
 
 
@@ -36,6 +37,7 @@ class Scribe:
         self.reads: dict[str, set[int]] = {}
         self.written: list[str] = []
         self.count = 0
+        self.taken = {*names.of.values(), *names.parts.values(), *names.tiles.values()}
         self.row = ""  # which of several rows is being written
         self.env: dict[Key, str] = {}
         self.block_env: dict[Key, str] = {}
@@ -164,6 +166,9 @@ class Scribe:
     def _compute(self, key: Key, step: Part) -> None:
         node = key[0]
         texts = [self._known(o) or "" for o in step.operands]
+        if texts and not step.alias and all(_LITERAL.match(text) for text in texts):
+            pairs = zip(step.operands, texts, strict=True)  # say what kind of numbers they are
+            texts = [f"{KINDS[o[0].type.dtype]}({text})" for o, text in pairs]
         if step.load is not None:
             name = self.pointer(self.names.of[node], KINDS[node.type.dtype])
             self.reads.setdefault(name, set()).add(self.phase)
@@ -178,7 +183,8 @@ class Scribe:
 
     def fresh(self, root: str) -> str:
         self.count += 1
-        return f"{root}_{self.count}"
+        name = f"{root}_{self.count}"
+        return self.fresh(root) if name in self.taken else name
 
 
 def _word(text: str, word: str, other: str) -> str:
