@@ -118,8 +118,9 @@ def _elementwise(node: Node, index: Indices) -> Part:
 
 
 _POWERS = {
-    2.0: "{0} * {0}", -1.0: "1.0 / {0}", 0.5: "sqrt({0})", -0.5: "1.0 / sqrt({0})",
-    3.0: "{0} * {0} * {0}", 1.0: "{0} * 1.0", -2.0: "1.0 / ({0} * {0})",
+    2.0: "{0} * {0}", -1.0: "1.0 / {0}", 0.5: "sqrt({0})",
+    -0.5: "(0.0 if {0} == -inf else 1.0 / sqrt({0} + 0.0))",
+    3.0: "{0} * {0} * {0}", 1.0: "{0} * 1.0", -2.0: "(1.0 / {0}) * (1.0 / {0})",
     4.0: "({0} * {0}) * ({0} * {0})",
 }  # fmt: skip
 
@@ -229,14 +230,37 @@ def _slice(node: Node, index: Indices, axes: Mapping[Axis, Size]) -> Part:
     return _alias(node.inputs[0], tuple([i.scaled(step).plus(start) for i, start, step in bounds]))
 
 
-def _single(node: Node, index: Indices, axes: Mapping[Axis, Size]) -> Part:
-    """A reduction of one element."""
+def _unrolled(node: Node, index: Indices, axes: Mapping[Axis, Size]) -> Part:
+    """A reduction of few elements, each of them read: a window of a pool, or a single one."""
+    x, axis = node.inputs[0], node.attrs["axis"]
     if node.attrs["keepdims"]:
-        return _alias(node.inputs[0], index)
-    rest = iter(index)
-    axis = node.attrs["axis"]
-    inner = [NOWHERE if a in axis else next(rest) for a in range(node.inputs[0].ndim)]
-    return _alias(node.inputs[0], tuple(inner))
+        kept = list(index)
+    else:
+        rest = iter(index)
+        kept = [NOWHERE if a in axis else next(rest) for a in range(x.ndim)]
+    operands: list[Key] = []
+    for offsets in pairs(*[range(int(x.type.shape[a])) for a in axis]):
+        inner = list(kept)
+        for a, offset in zip(axis, offsets, strict=True):
+            inner[a] = Index((), offset) if offset else NOWHERE
+        operands.append((x, tuple(inner)))
+    if len(operands) == 1:
+        return _alias(*operands[0])
+    return Part(tuple(operands), lambda texts: _reduced(node, list(texts)))
+
+
+def _reduced(node: Node, texts: list[str]) -> str:
+    """A tree, so that the order of additions is numpy's or better."""
+    count, kind = len(texts), KINDS[node.type.dtype]
+    wide = "f32" if kind == "f16" else kind
+    if wide != kind and node.prim.name != "max":
+        texts = [f"{wide}({text})" for text in texts]
+    form = "maximum({}, {})" if node.prim.name == "max" else "({} + {})"
+    while len(texts) > 1:
+        pairs_ = zip(texts[::2], texts[1::2], strict=False)
+        texts = [form.format(a, b) for a, b in pairs_] + texts[len(texts) // 2 * 2 :]
+    total = f"{texts[0]} / {wide}({count})" if node.prim.name == "mean" else texts[0]
+    return f"{kind}({total})" if wide != kind else total
 
 
 def _first(node: Node, index: Indices, axes: Mapping[Axis, Size]) -> Part:
@@ -368,11 +392,11 @@ _VIEWS: dict[str, Callable[[Node, Indices, Mapping[Axis, Size]], Part]] = {
     "reshape": _reshape, "transpose": _transpose, "broadcast_to": _broadcast_to,
     "slice": _slice, "unfold": _unfold, "pad": _pad, "concatenate": _concatenate,
     "fold": _fold, "count": _count, "first": _first,
-    "sum": _single, "mean": _single, "max": _single,
+    "sum": _unrolled, "mean": _unrolled, "max": _unrolled,
 }  # fmt: skip
 
 
-def whole(shape: Sequence[Any], prefix: str = "i") -> tuple[Indices, dict[Axis, Size]]:
+def whole(shape: Sequence[Any], prefix: str = "a") -> tuple[Indices, dict[Axis, Size]]:
     """A loop axis for every dim that is not 1: the index of a node's own position."""
     index: list[Index] = []
     axes: dict[Axis, Size] = {}

@@ -11,6 +11,8 @@ from .names import Names, Text
 from .sizes import ONE, ZERO, Size, product
 from .tasks import Task
 
+FEW = 4  # rows that are multiplied without BLAS
+
 
 def write_product(task: Task, homes: Mapping[Node, tuple[Size, ...]], names: Names) -> Text:
     """``c = x @ y``, or a stack of them."""
@@ -51,15 +53,56 @@ def _single(row: Product, names: tuple[str, str, str], kind: str) -> list[str]:
     x, y = row.x.offset, row.y.offset
     down = (f"{x} + low * {_step(row.x.rows)}", f"{y}", f"low * {row.n}")
     across = (f"{x}", f"{y} + low * {_step(row.y.columns)}", "low")
+    if _is_plain(row) and not row.m.names and row.m.number <= FEW:
+        return _few_rows(row, names)
     by_rows = [*_share(row.m), _call(row, names, kind, down, "high - low", str(row.n))]
     by_columns = [*_share(row.n), _call(row, names, kind, across, str(row.m), "high - low")]
     if not row.m.names and not row.n.names:
         return by_rows if row.m.number >= row.n.number else by_columns
-    return [
+    lines = [
         f"if {row.m} >= {row.n}:",
         *[f"    {line}" for line in by_rows],
         "else:",
         *[f"    {line}" for line in by_columns],
+    ]
+    if not _is_plain(row) or not row.m.names:
+        return lines
+    return [
+        f"if {row.m} <= {FEW}:",
+        *[f"    {line}" for line in _few_rows(row, names)],
+        "else:",
+        *[f"    {line}" for line in lines],
+    ]
+
+
+def _is_plain(row: Product) -> bool:
+    return not row.x.transposed and not row.y.transposed and not row.k.names
+
+
+def _few_rows(row: Product, names: tuple[str, str, str]) -> list[str]:
+    """One example at test time: the matrix is read once, four lines at a time.
+
+    BLAS would copy it into tiles first, which costs more than the product.
+    """
+    x, y, c = names
+    lead, whole = _lead(row.y), row.k.number // 4 * 4
+    place = f"{y}[{row.y.offset} + (k + {{0}}) * {lead} + j]"
+    terms = [f"x{q} * {place.format(q)}" for q in range(4)]
+    left = f"{x}[{row.x.offset} + i * {_step(row.x.rows)} + k + {{0}}]"
+    return [
+        *_share(row.n),
+        f"for i in range({row.m}):",
+        "    for j in range(low, high):",
+        f"        {c}[i * {row.n} + j] = 0.0",
+        f"    for k in range(0, {whole}, 4):",
+        *[f"        x{q} = {left.format(q)}" for q in range(4)],
+        "        for j in range(low, high):",
+        f"            {c}[i * {row.n} + j] += (({terms[0]} + {terms[1]}) + "
+        f"({terms[2]} + {terms[3]}))",
+        f"    for k in range({whole}, {row.k}):",
+        f"        x0 = {left.format(0)}",
+        "        for j in range(low, high):",
+        f"            {c}[i * {row.n} + j] += {terms[0]}",
     ]
 
 

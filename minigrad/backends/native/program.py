@@ -25,7 +25,7 @@ from .products import write_product
 from .sizes import ONE, Size, product, size_of
 from .state import Array
 from .tape import Tape, scalar_kind, text_lines
-from .tasks import HOST, PRODUCT, REDUCE, Task, Tasks, make_tasks
+from .tasks import FINAL, HOST, PRODUCT, REDUCE, Task, Tasks, make_tasks
 
 _RESERVED = {name.split("_")[0] for name in FUNCTIONS} | {
     "sqrt", "floor", "rint", "fabs", "erf", "pow", "kernel", "entry", "parts", "thread", "threads",
@@ -33,7 +33,7 @@ _RESERVED = {name.split("_")[0] for name in FUNCTIONS} | {
     *KINDS.values(),
 }  # fmt: skip
 
-_AXIS = re.compile(r"i\d+[oir]*$")
+_AXIS = re.compile(r"a\d+[oir]*$")
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,11 @@ def build(whole: Graph, threads: int) -> Program:
         if _is_safe(state, value, kernels) and value not in graph.outputs.values()
     }
     outputs = set(graph.outputs.values())
+    finals = {t.node for t in made.rows if t.kind == FINAL}
+    whole_products = {t.node for t in made.rows if t.kind == PRODUCT} - finals
     for state, value in in_place.items():
-        if state not in safe and value in outputs and _is_safe(state, value, kernels):
+        written_twice = state not in safe and value in outputs and value not in whole_products
+        if written_twice and _is_safe(state, value, kernels):
             safe[state] = value
     program = Program(graph, [], {}, names, dict(graph.outputs), safe)
     program.copied = {u.state: u.value for u in graph.updates if u.state not in safe}

@@ -14,6 +14,7 @@ from .sizes import Axis, Index, Size, product
 from .tasks import REDUCE
 
 _LITERAL = re.compile(r"-?(\d|inf$|nan$|True$|False$)")
+_WORD = re.compile(r"\b[A-Za-z]\w*")
 LETTERS = "ijklmnopqrstuvw"
 
 
@@ -107,13 +108,17 @@ class Scribe:
         return " + ".join(parts)
 
     def lettered(self, text: str) -> str:
-        for axis in sorted(self.axes, key=len, reverse=True):
-            if axis in text and axis not in self.joined:
-                found = _word(text.replace(f"@{axis}@", axis), axis, self._letter(axis))
-                if found != text:
-                    self.places.append(Index(reads=frozenset([axis])))
-                text = found
-        return text.replace("@", "")
+        """Axes in a text, by the letters of their loops; they can join no other loop then."""
+        known = {axis: self._letter(axis) for axis in self.axes if axis not in self.joined}
+
+        def letter(match: re.Match[str]) -> str:
+            axis = match.group()
+            if axis not in known:
+                return axis
+            self.places.append(Index(reads=frozenset([axis])))
+            return known[axis]
+
+        return _WORD.sub(letter, text.replace("@", ""))
 
     def _letter(self, axis: Axis) -> str:
         letter = self.letters[axis]
@@ -185,7 +190,3 @@ class Scribe:
         self.count += 1
         name = f"{root}_{self.count}"
         return self.fresh(root) if name in self.taken else name
-
-
-def _word(text: str, word: str, other: str) -> str:
-    return re.sub(rf"\b{re.escape(word)}\b", other, text)

@@ -33,7 +33,7 @@ from .packed import (
     folded_products,
     windows_of,
 )
-from .sizes import ZERO, Axis, Index, Size, divided, size_of
+from .sizes import ZERO, Axis, Index, Size, divided, product, size_of
 
 STORE, REDUCE, FINAL, PRODUCT, HOST = "store", "reduce", "final", "product", "host"
 _COSTS = {
@@ -41,6 +41,7 @@ _COSTS = {
     "sqrt": 4, "div": 4, "fold": 30,
 }  # fmt: skip
 EXPENSIVE = 10  # a value this dear is kept, when it is needed before and after a barrier
+UNROLLED = 16  # elements of a reduction that is written out
 DEEP = 120  # and so is one whose text would grow too long
 
 
@@ -141,15 +142,14 @@ def _is_dense_stack(x: Operand, source: Node) -> bool:
 def _make(node: Node, made: Tasks, dense: set[Node]) -> None:
     if node.prim.name in REDUCTIONS and not is_virtual(node) and node.type.dtype in KINDS:
         task = _reduce(node, made.homes)
-        final = _final(node, made.homes)
-        made.rows += [task, final]
+        if _is_small(task):
+            _make_virtual(node, made, dense)
+        else:
+            made.rows += [task, _final(node, made.homes)]
     elif _is_blas(node):
         made.rows += _packed(node, made) or [_product(node, made)]
     elif is_virtual(node):
-        task = _traced(node, STORE, node.type.shape, made.homes)
-        order = None if node in dense else _layout(task, node)
-        made.homes[node] = strides_of(node.type.shape, order)
-        made.rows.append(task)
+        _make_virtual(node, made, dense)
     else:
         for operand in node.inputs:
             if operand not in made.homes:
@@ -158,6 +158,22 @@ def _make(node: Node, made: Tasks, dense: set[Node]) -> None:
         reads = tuple((x, ()) for x in node.inputs)
         made.homes[node] = strides_of(node.type.shape)
         made.rows.append(Task(node, HOST, reads=reads))
+
+
+def _make_virtual(node: Node, made: Tasks, dense: set[Node]) -> None:
+    task = _traced(node, STORE, node.type.shape, made.homes)
+    order = None if node in dense else _layout(task, node)
+    made.homes[node] = strides_of(node.type.shape, order)
+    made.rows.append(task)
+
+
+def _is_small(task: Task) -> bool:
+    """Few elements, and others beside them in memory: windows of a pool, channels innermost."""
+    names = list(task.axes)
+    if not names or names[-1] in task.reduced:
+        return False
+    size = product(task.axes[a] for a in task.reduced)
+    return not size.names and 1 < size.number <= UNROLLED
 
 
 def _is_blas(node: Node) -> bool:
