@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,9 +33,7 @@ class Machine:
         self.buffers = list(self.program.buffers)
         self.position = {name: k for k, name in enumerate(self.buffers)}
         self.words = len(self.buffers) + len(self.dims)
-        self.addresses = {
-            step.name: load(step, library) for step in self.program.steps if step.text is not None
-        }
+        self.addresses = _loaded(self.program.steps, library)
         self.lock = threading.Lock()
         self._arena = np.empty(0, np.uint8)
         self._ready: dict[tuple[int, ...], Instance] = {}
@@ -135,6 +134,18 @@ class Rows:
         self.rows, self.blocks, self.steps = rows, blocks, run
         self.address, self.count = rows.ctypes.data, len(rows)
         self.threads = 1 if all(flag & 1 for flag in rows[:, 2]) else threads
+
+
+def _loaded(steps: Sequence[Step], library: Library) -> dict[str, int]:
+    """The address of every kernel; a bar on a terminal where there is much to compile."""
+    wanted = [step for step in steps if step.text is not None]
+    if len(wanted) < 8 or not sys.stderr.isatty():
+        return {step.name: load(step, library) for step in wanted}
+    from rich.console import Console
+    from rich.progress import track
+
+    shown = track(wanted, "compiling", console=Console(stderr=True), transient=True)
+    return {step.name: load(step, library) for step in shown}
 
 
 def load(step: Step, library: Library) -> int:
