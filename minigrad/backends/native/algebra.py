@@ -6,8 +6,9 @@ Three rules make that chain shorter:
 * **factor**: ``sum(a * v)`` is ``a * sum(v)`` where ``a`` does not vary along the axes, and a sum
   of such terms is summed term by term. So a reduction that waited for ``a`` waits no longer.
 * **shift**: ``mean((x - mean(x))**2)`` is ``mean(d**2) - mean(d)**2`` for ``d = x - s`` with any
-  ``s`` that does not vary; ``s`` is the first element along the axes, so that nothing cancels. It
-  is used where a block does not stay in the cache; elsewhere two passes cost one (`CACHED`).
+  ``s`` that does not vary. So that nothing cancels, ``s`` is the median of three elements along
+  the axes, the first, the middle and the last: one that lies far off does no harm. It is used
+  where a block does not stay in the cache; elsewhere two passes cost one (`CACHED`).
 * **stack**: a stack of products summed over the stack is one product of longer rows.
 """
 
@@ -34,6 +35,7 @@ from ...primitives import (
     broadcast_to,
     count,
     maximum,
+    minimum,
     reshape,
     sum,
 )
@@ -42,12 +44,14 @@ from .access import reduces_nothing
 CACHED = 1 << 16  # elements of a block that a second pass finds in the cache
 _MOST_TERMS = 12
 
-FIRST = Primitive(
-    "first", Kind.VIEW, None,
-    lambda x, *, axis: TensorType(
+FIRST, MIDDLE, LAST = 0, 1, 2
+
+ELEMENT = Primitive(
+    "element", Kind.VIEW, None,
+    lambda x, *, axis, which: TensorType(
         tuple(1 if a in axis else d for a, d in enumerate(x.shape)), x.dtype
     ),
-    None, None, None, "first",
+    None, None, None, "element",
 )  # fmt: skip
 
 
@@ -160,10 +164,11 @@ class _Rewriter:
     def shift(self, node: Node) -> Node:
         """``mean(x)`` as ``s + mean(d)``, ``d = x - s``."""
         x, axis = node.inputs[0], node.attrs["axis"]
-        first = FIRST(x, axis=axis)
-        d = x - first
+        a, b, c = (ELEMENT(x, axis=axis, which=which) for which in (FIRST, MIDDLE, LAST))
+        shift = maximum(minimum(a, b), minimum(maximum(a, b), c))
+        d = x - shift
         middle = sum(d, axis, keepdims=True) / count(x, axis)
-        centre = first + middle
+        centre = shift + middle
         self.parts[centre] = d, middle
         self.sources[centre] = node, x
         return centre if node.attrs["keepdims"] else reshape(centre, node.type.shape)

@@ -52,6 +52,8 @@ class NativeExecutable(Executable):
         self._moves = bool(graph.updates)
         results = [*program.outputs.values(), *program.copied.values()]
         self._has_leaf_results = any(is_leaf(node) for node in results)
+        # A step that can fail half way works on a copy, so that the state given is not lost.
+        self._fallible = any(step.text is None for step in program.steps)
         self._last: Instance | None = None
 
     @property
@@ -91,6 +93,8 @@ class NativeExecutable(Executable):
                     self._host(segment, instance, given, arrays, made)
             if machine.program.copied:
                 self._after(instance, arrays, before, made)
+            if self._fallible and self._moves and isinstance(state, LiveState):
+                state.taken()
             if len(outputs) != len(self.graph.outputs):
                 self._repeat(outputs, made, before)
             return outputs, returned
@@ -134,8 +138,12 @@ class NativeExecutable(Executable):
                 fit = {n.name: dense(self._leaf(n, arrays, dims)) for n, _ in self._leaves}
                 if not self._moves:
                     return fit, state
-                arrays.update(fit)
-            after = LiveState(state.taken())
+                arrays = {**arrays, **fit}
+            if self._fallible:
+                arrays = {name: np.array(array) for name, array in arrays.items()}
+            else:
+                state.taken()
+            after = LiveState(arrays)
         elif self._moves:
             arrays = {name: np.array(value) for name, value in state.items()}
             for leaf, _ in self._leaves:

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...ir import Node
-from .access import Indices
 from .packed import STACK, PackedProduct
+from .parts import Indices
 from .sizes import ONE, Axis, Index, Size, divided
 from .tasks import FINAL, HOST, PRODUCT, REDUCE, STORE, Task
 
@@ -79,6 +79,21 @@ class _Board:
             return False
         return not patient or not self.waiting(task)
 
+    def next(self) -> Task | None:
+        """The first that is ready; an update waits while others of its shape are to come."""
+        ready = [t for t in self.remaining if self.ready(t)]
+        for task in ready:
+            if task.node not in self.readers or not self._is_early(task):
+                return task
+        return ready[0] if ready else None
+
+    def _is_early(self, task: Task) -> bool:
+        others = (t for t in self.remaining if t is not task and t.node in self.readers)
+        return any(
+            t.kind == task.kind == STORE and t.sizes == task.sizes and not self.ready(t)
+            for t in others
+        )
+
     def waiting(self, task: Task) -> list[tuple[Node, Task]]:
         """Tasks that still read the state that this one replaces."""
         if task.kind == REDUCE:
@@ -103,7 +118,7 @@ def fuse(
     board = _Board(list(tasks), {task.node for task in tasks}, readers or {})
     kernels: list[Kernel] = []
     while board.remaining:
-        seed = next((t for t in board.remaining if board.ready(t)), None)
+        seed = board.next()
         if seed is None:  # two states that read each other: one of them will be copied
             seed = next(t for t in board.remaining if board.ready(t, patient=False))
         kernel = Kernel([seed], origin=[seed])

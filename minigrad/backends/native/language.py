@@ -121,7 +121,7 @@ class _Function:
 
     def statements(self, body: list[ast.stmt]) -> None:
         for statement in body:
-            if isinstance(statement, ast.Assign):
+            if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
                 self.assign(statement.targets[0], self.value(statement.value))
             elif isinstance(statement, ast.AugAssign):
                 self.accumulate(statement)
@@ -144,7 +144,8 @@ class _Function:
             pointer, kind = self.element(target)
             self.store(pointer, kind, value)
             return
-        assert isinstance(target, ast.Name)
+        if not isinstance(target, ast.Name):
+            raise KernelError(f"assignment to {ast.unparse(target)}")
         if target.id not in self.names:
             kind = value[1] or ("f64" if isinstance(value[0], float) else "index")
             self.names[target.id] = self.slot(kind), kind
@@ -163,8 +164,13 @@ class _Function:
         self.assign(target, (self.emit(f"{op} {old[0]}, {given}"), kind))
 
     def loop(self, statement: ast.For) -> None:
-        assert isinstance(statement.target, ast.Name)
-        assert isinstance(statement.iter, ast.Call)
+        if not (
+            isinstance(statement.target, ast.Name)
+            and isinstance(statement.iter, ast.Call)
+            and ast.unparse(statement.iter.func) == "range"
+            and not statement.orelse
+        ):
+            raise KernelError(f"loop {ast.unparse(statement)}")
         bounds = [self.as_type(self.value(a), "index") for a in statement.iter.args]
         start, stop = bounds[:2] if len(bounds) > 1 else ["0", bounds[0]]
         step = bounds[2] if len(bounds) > 2 else "1"
@@ -200,9 +206,10 @@ class _Function:
     # --- memory ------------------------------------------------------------------------------
 
     def element(self, target: ast.Subscript) -> tuple[str, str]:
-        assert isinstance(target.value, ast.Name)
-        pointer, kind = self.names[target.value.id]
-        kind = kind.removeprefix("ptr_")
+        found = isinstance(target.value, ast.Name) and self.names.get(target.value.id)
+        if not found or not found[1].startswith("ptr_"):
+            raise KernelError(f"{ast.unparse(target)} is no element of an array")
+        pointer, kind = found[0], found[1].removeprefix("ptr_")
         index = self.as_type(self.value(target.slice), "index")
         stored = STORED.get(kind, LLVM[kind])
         return self.emit(f"getelementptr inbounds {stored}, ptr {pointer}, i64 {index}"), kind
@@ -272,6 +279,8 @@ class _Function:
         text, kind = self.value(node.operand)
         if isinstance(node.op, ast.Not):
             return self.emit(f"xor i1 {self.as_type((text, kind), 'bool')}, true"), "bool"
+        if not isinstance(node.op, ast.USub):
+            raise KernelError(ast.unparse(node))
         if not kind:
             assert not isinstance(text, str)
             return -text, ""
@@ -280,6 +289,8 @@ class _Function:
         return self.emit(f"sub {LLVM[kind]} 0, {text}"), kind
 
     def compare(self, node: ast.Compare) -> Value:
+        if len(node.ops) > 1 or type(node.ops[0]) not in PREDICATES:
+            raise KernelError(f"comparison {ast.unparse(node)}")
         (a, b), kind = self.common(self.value(node.left), self.value(node.comparators[0]))
         word = PREDICATES[type(node.ops[0])]
         if kind in FLOATS:

@@ -72,7 +72,8 @@ def tanh_f32(x: f32) -> f32:
     p = p * z - 3.33332819422e-1
     big = 1.0 - 2.0 / (exp(a + a) + 1.0)
     big = -big if x < 0.0 else big
-    return p * z * x + x if a < 0.625 else big
+    small = x if z == 0.0 else p * z * x + x
+    return small if a < 0.625 else big
 """
 
 _CHOICE = """

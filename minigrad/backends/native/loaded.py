@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,6 +37,7 @@ class Machine:
         self.words = len(self.buffers) + len(self.dims)
         self.addresses = _loaded(self.program.steps, library)
         self.lock = threading.Lock()
+        _open_in_child(self)
         self._arena = np.empty(0, np.uint8)
         self._ready: dict[tuple[int, ...], Instance] = {}
         self.constants = {
@@ -58,6 +61,19 @@ class Machine:
                 del self._ready[next(iter(self._ready))]
             found = self._ready[key] = Instance(self, layout, self._arena)
         return found
+
+
+def _open_in_child(machine: Machine) -> None:
+    """In a forked process the lock may stay closed by a thread that is not there."""
+    if hasattr(os, "register_at_fork"):
+        known = weakref.ref(machine)
+
+        def opened() -> None:
+            found = known()
+            if found is not None:
+                found.lock = threading.Lock()
+
+        os.register_at_fork(after_in_child=opened)
 
 
 class Instance:

@@ -55,9 +55,12 @@ def _translator() -> str:
     return hashlib.sha256(b"".join(texts)).hexdigest()
 
 
-def default_cache() -> Path:
-    """Where kernels are kept unless `compile` is told otherwise."""
-    return Path.home() / ".cache" / "minigrad" / "kernels"
+def default_cache() -> Path | None:
+    """Where kernels are kept unless `compile` is told otherwise; None for a user without home."""
+    try:
+        return Path.home() / ".cache" / "minigrad" / "kernels"
+    except RuntimeError:
+        return None
 
 
 class Library:
@@ -121,11 +124,15 @@ class Library:
         try:  # a cache that cannot be written costs time, never a result
             place.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=place)
+        except OSError:
+            return
+        try:
             with os.fdopen(handle, "wb") as file:
                 file.write(_FORMAT + hashlib.sha256(code).digest() + code)
             os.replace(name, place / key)
         except OSError:
-            return
+            with contextlib.suppress(OSError):
+                os.unlink(name)
 
 
 def optimised(assembly: str) -> bytes:

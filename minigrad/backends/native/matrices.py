@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ...ir import Node
-from .access import NeedsSplit, part, whole
+from .access import part
+from .parts import NeedsSplit, whole
 from .sizes import ONE, ZERO, Axis, Index, Size, divided, flat, product, size_of
 
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from ...ir import Node
-from .access import KINDS
+from .parts import KINDS
 from .sizes import Size, product, size_of
 
 DIM = re.compile(r"\bdim_(\w+)")

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ...ir import Node
-from .access import KINDS, Indices, literal, strides_of
 from .fuse import Kernel
 from .names import DIM, SCALAR_SLOT, Names, Text, accumulator, slot_of
+from .parts import KINDS, Indices, literal, strides_of
 from .scribe import Scribe
 from .sizes import Axis, Size, flat, product, size_of
 from .tasks import FINAL, REDUCE, STORE, Task
@@ -236,6 +236,7 @@ class _Writer(Scribe):
         return f"{name}[thread * ({slot_of(task.node)}) + {place}]"
 
     def reduced_value(self, task: Task) -> str:
+        self.loads = set(task.operands)
         text = self.value((task.node.inputs[0], task.index))
         kind = accumulator(task.node)
         return text if kind == KINDS[task.node.type.dtype] else f"{kind}({text})"
@@ -244,6 +245,7 @@ class _Writer(Scribe):
         self.line(_accumulated(total, part_, task.node))
 
     def store(self, task: Task) -> None:
+        self.loads = set(task.operands)
         value = self.value((task.node, task.index), root=True)
         if value[0].isalpha() and "_" in value:  # a name: the loops that follow can use it
             self.env[(task.node, task.index)] = value

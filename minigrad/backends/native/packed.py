@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ...ir import Node, toposort
-from .access import KINDS, NeedsSplit, part, strides_of, whole
+from .access import part
 from .matrices import Operand
 from .names import DIM, Text, slot_of
+from .parts import KINDS, NeedsSplit, strides_of, whole
 from .sizes import ONE, ZERO, Axis, Index, Size, divided, flat, product, size_of
 
 TILE = 1 << 16  # elements of a tile, about

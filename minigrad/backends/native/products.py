@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...ir import Node
-from .access import KINDS, strides_of
 from .matrices import Operand, Product
 from .names import Names, Text
+from .parts import KINDS, strides_of
 from .sizes import ONE, ZERO, Size, product
 from .tasks import Task
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...ir import Graph, Node, Update, is_leaf, toposort
-from .access import KINDS, strides_of
 from .algebra import simplified
 from .fuse import Kernel, fuse
 from .library import FUNCTIONS
 from .names import Names, Text, accumulator, slot_of
 from .nest import write
 from .packed import FOLD, STACK, PackedProduct, write_packed
+from .parts import KINDS, strides_of
 from .products import write_product
 from .sizes import ONE, Size, product, size_of
 from .state import Array

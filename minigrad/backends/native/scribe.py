@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from ...ir import Node
-from .access import KINDS, Key, Part, part
+from .access import part
 from .fuse import Kernel
 from .names import Names
+from .parts import KINDS, Key, Part
 from .sizes import Axis, Index, Size, product
 from .tasks import REDUCE
 
@@ -37,6 +38,7 @@ class Scribe:
         self.pointers: dict[str, str] = {}
         self.reads: dict[str, set[int]] = {}
         self.written: list[str] = []
+        self.loads: set[Node] = set()
         self.count = 0
         self.taken = {*names.of.values(), *names.parts.values(), *names.tiles.values()}
         self.row = ""  # which of several rows is being written
@@ -139,7 +141,8 @@ class Scribe:
         return name
 
     def step(self, key: Key, root: bool) -> Part:
-        homes = {} if root else self.homes
+        """What a value is made of; memory is read where the task said that it reads it."""
+        homes = self.homes if key[0] in self.loads and not root else {}
         step = part(*key, homes, self.names.of, self.axes, self.show)
         return step
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...ir import Graph, Node, is_leaf, toposort
 from ...passes.cse import share
-from .access import KINDS
+from .parts import KINDS
 from .state import Array
 
 FEWEST = 400  # nodes; smaller graphs are compiled

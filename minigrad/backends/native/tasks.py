@@ -1,8 +1,7 @@
-"""From a graph to tasks: which values lie in memory, and what each one reads.
+"""From a graph to tasks: what makes each value in memory, and what it reads.
 
-A value lies in memory when a product, a reduction or the caller needs it there, or when computing
-it twice would cost more than keeping it. Everything else is computed where it is used. A task
-makes one value in memory; its loop axes, and the index of everything that it reads, are known.
+A task makes one value in memory (see `residence`); its loop axes, and the index of everything that
+it reads, are known.
 """
 
 from __future__ import annotations
@@ -11,18 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from ...ir import Kind, Node, is_leaf, toposort
-from .access import (
-    KINDS,
-    REDUCTIONS,
-    Indices,
-    Key,
-    NeedsSplit,
-    is_virtual,
-    part,
-    strides_of,
-    whole,
-)
+from ...ir import Node, is_leaf, toposort
+from .access import is_virtual, part
 from .matrices import Operand, Product, operand_of, product_of, runs_through
 from .packed import (
     FOLD,
@@ -33,16 +22,12 @@ from .packed import (
     folded_products,
     windows_of,
 )
+from .parts import KINDS, REDUCTIONS, Indices, Key, NeedsSplit, strides_of, whole
+from .residence import kept_in_memory
 from .sizes import ZERO, Axis, Index, Size, divided, product, size_of
 
 STORE, REDUCE, FINAL, PRODUCT, HOST = "store", "reduce", "final", "product", "host"
-_COSTS = {
-    "exp": 12, "log": 12, "log1p": 14, "tanh": 14, "erf": 20, "pow": 20, "random_uniform": 40,
-    "sqrt": 4, "div": 4, "fold": 30,
-}  # fmt: skip
-EXPENSIVE = 10  # a value this dear is kept, when it is needed before and after a barrier
 UNROLLED = 16  # elements of a reduction that is written out
-DEEP = 120  # and so is one whose text would grow too long
 
 
 @dataclass(frozen=True)
@@ -101,7 +86,7 @@ def make_tasks(roots: Sequence[Node], wanted: Iterable[Node]) -> Tasks:
     order = toposort(roots)
     dense = set(wanted)
     made = Tasks(folded={f: p for f, p in folded_products(roots).items() if f not in dense})
-    kept = _kept_in_memory(order, set(dense))
+    kept = kept_in_memory(order, set(dense))
     skipped = set(made.folded.values())
     for node in order:
         if is_leaf(node):
@@ -182,88 +167,6 @@ def _is_blas(node: Node) -> bool:
     if node.prim.name == "stacked_matmul":
         return True
     return node.prim.name == "matmul" and kind in ("f32", "f64") and 0 not in sizes
-
-
-# --- what lies in memory ---------------------------------------------------------------------
-
-
-def _kept_in_memory(order: Sequence[Node], wanted: set[Node]) -> set[Node]:
-    kept = {node for node in order if not is_leaf(node) and not is_virtual(node)} | wanted
-    for node in order:
-        if node.prim.kind is Kind.CONTRACTION:
-            kept.update(base for base in map(_base, node.inputs) if not is_leaf(base))
-    kept |= _steady(order, kept)
-    times = _times(order, kept)
-    costs = _costs(order, kept)
-    used: dict[Node, set[int]] = {node: set() for node in order}
-    for node in reversed(order):
-        if node not in kept and not is_leaf(node):
-            many = len(used[node]) > 1 and costs[node] >= EXPENSIVE
-            if many or costs[node] >= DEEP or _is_window_source(node):
-                kept.add(node)
-        now = {max((times[x] for x in node.inputs), default=0)} if node in kept else used[node]
-        for operand in node.inputs:
-            used[operand] |= now
-    return kept
-
-
-def _steady(order: Sequence[Node], kept: set[Node]) -> set[Node]:
-    """Vectors computed once for the loops of something larger: a scale, a shift, 1/std."""
-    wide: dict[Node, bool] = {}
-    found: set[Node] = set()
-    ranks = {node: _rank(node) for node in order}
-    for node in reversed(order):
-        for x in node.inputs:
-            through = node.prim.kind is Kind.VIEW and ranks[x] == ranks[node] and wide.get(node)
-            wide[x] = wide.get(x, False) or ranks[node] > ranks[x] or bool(through)
-        own = node.prim.kind is Kind.ELEMENTWISE and is_virtual(node) and node not in kept
-        if own and ranks[node] and wide.get(node) and node.prim.name != "stop_gradient":
-            found.add(node)
-    return found
-
-
-def _rank(node: Node) -> int:
-    return sum(d != 1 for d in node.type.shape)
-
-
-def _base(node: Node) -> Node:
-    while node.prim.name in ("transpose", "reshape", "unfold") and node.prim.kind is Kind.VIEW:
-        node = node.inputs[0]
-    return node
-
-
-def _is_window_source(node: Node) -> bool:
-    return node.prim.name == "fold" and node.attrs["window"] != node.attrs["stride"]
-
-
-def _times(order: Sequence[Node], kept: set[Node]) -> dict[Node, int]:
-    """How many barriers lie before a value."""
-    times: dict[Node, int] = {}
-    for node in order:
-        before = max((times[x] for x in node.inputs), default=0)
-        times[node] = before + (node in kept and not is_virtual(node))
-    return times
-
-
-def _costs(order: Sequence[Node], kept: set[Node]) -> dict[Node, int]:
-    """What computing a value from values in memory costs, in additions an element.
-
-    Operands with fewer elements are computed outside the inner loop, so they cost nothing.
-    """
-    costs: dict[Node, int] = {}
-    for node in order:
-        if is_leaf(node) or (node in kept and not is_virtual(node)):
-            costs[node] = 0
-            continue
-        rank = sum(d != 1 for d in node.type.shape)
-        inner = [x for x in node.inputs if sum(d != 1 for d in x.type.shape) >= rank]
-        own = _COSTS.get(node.prim.name, 1 if node.prim.kind is Kind.ELEMENTWISE else 0)
-        if node.prim.name == "pow" and node.inputs[1].prim.name == "constant":
-            own = 2
-        costs[node] = min(own + sum(costs[x] for x in dict.fromkeys(inner)), 10 * DEEP)
-        if node in kept:
-            costs[node] = 0
-    return costs
 
 
 # --- tasks -----------------------------------------------------------------------------------
