@@ -83,7 +83,7 @@ def value_text(value: Any) -> str:
     if array.ndim:
         return f"{SHORT_NAMES.get(array.dtype, array.dtype.name)}{list(array.shape)}"
     number = array[()]
-    small = array.dtype.kind == "f" and abs(number) < 1e6
+    small = array.dtype.kind == "f" and abs(float(number)) < 1e6
     return str(int(number)) if small and number == int(number) else str(number)
 
 

@@ -39,6 +39,7 @@ from ...primitives import (
     reshape,
     sum,
 )
+from ...primitives.reduce import reduced_shape
 from .access import reduces_nothing
 
 CACHED = 1 << 16  # elements of a block that a second pass finds in the cache
@@ -142,6 +143,7 @@ class _Rewriter:
             value = self.summed(term, x, axis)
             total = value if total is None else total + value
         assert total is not None
+        total = broadcast_to(total, reduced_shape(x.type.shape, axis, keepdims=True))
         if node.prim.name == "mean":
             total = total / count(x, axis)
         if x.prim.name == "pow" and _exponent(x) == 2.0 and len(terms) > 1:
@@ -289,9 +291,9 @@ class _Expansion:
         """``x - mean(x)`` as ``d - mean(d)``, where a block does not stay in the cache."""
         centre = _viewed(below)
         mean, operand = self.rewriter.sources.get(centre, (None, None))
-        if mean is None or operand is not x or self._is_cached(x):
+        if mean is None or operand is not x or x.ndim != self.rank:
             return None
-        if frozenset(mean.attrs["axis"]) != self.axis:
+        if frozenset(mean.attrs["axis"]) != self.axis or self._is_cached(x):
             return None
         self.rewriter.found.add(mean)
         d, middle = self.rewriter.parts.get(centre, (x, centre))

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...ir import Graph, Node
 from . import blas
-from .arrays import Result
+from .arrays import Result, dense
 from .language import translate
 from .library import with_library
 from .machine import Library
@@ -41,7 +41,7 @@ class Machine:
         self._arena = np.empty(0, np.uint8)
         self._ready: dict[tuple[int, ...], Instance] = {}
         self.constants = {
-            self.program.names.of[n]: np.ascontiguousarray(n.attrs["value"])
+            self.program.names.of[n]: dense(n.attrs["value"])
             for n in self.program.names.of
             if n.prim.name == "constant"
         }

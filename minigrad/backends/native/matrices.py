@@ -142,46 +142,34 @@ def product_of(node: Node, x: Operand, y: Operand) -> Product:
     batch = tuple(size_of(d) for d in node.type.shape[:-2])
     m, n, k = x.rows[0], y.columns[0], x.columns[0]
     if batch and all(extent.is_one or stride == ZERO for extent, stride in y.batch):
-        stacked = _stacked(x)
-        if stacked is not None and product([e for e, _ in x.batch]) == product(batch):
-            folded = Operand(x.base, x.offset, (), (stacked, x.rows[1]), x.columns)
+        folded = run_through(x, columns=False)
+        if folded is not None and product([e for e, _ in x.batch]) == product(batch):
             flat_y = Operand(y.base, y.offset, (), y.rows, y.columns)
-            return Product(folded, flat_y, (), stacked, n, k)
+            return Product(folded, flat_y, (), folded.rows[0], n, k)
     return Product(x, y, batch, m, n, k)
 
 
 def _stacked_product(x: Operand, y: Operand) -> Product:
     """``sum(x[b] @ y[b])``: columns of ``x`` and rows of ``y`` run through the whole stack."""
-    flipped = Operand(x.base, x.offset, x.batch, x.columns, x.rows)  # contracted dim as rows
-    k = _run(flipped)
-    assert k is not None
-    assert k == _run(y)
-    left = Operand(x.base, x.offset, (), x.rows, (k, x.columns[1]))
-    right = Operand(y.base, y.offset, (), (k, y.rows[1]), y.columns)
-    return Product(left, right, (), x.rows[0], y.columns[0], k)
+    left, right = run_through(x, columns=True), run_through(y, columns=False)
+    assert left is not None
+    assert right is not None
+    assert left.columns[0] == right.rows[0]
+    return Product(left, right, (), x.rows[0], y.columns[0], left.columns[0])
 
 
-def runs_through(operand: Operand, columns: bool) -> bool:
-    """Whether rows (or columns) of all matrices of a stack lie evenly."""
-    turned = operand
-    if columns:
-        turned = Operand(operand.base, 0, operand.batch, operand.columns, operand.rows)
-    return _run(turned) is not None
-
-
-def _run(x: Operand) -> Size | None:
-    extent, stride = x.rows
-    if extent.is_one:
-        return None
+def run_through(x: Operand, columns: bool) -> Operand | None:
+    """The stack as one matrix, its rows (or columns) one after the other, where they lie evenly."""
+    extent, stride = x.columns if columns else x.rows
     for size, step in reversed(x.batch):
         if size.is_one:
+            continue
+        if extent.is_one:
+            extent, stride = size, step
             continue
         if step != stride * extent:
             return None
         extent = size * extent
-    return extent
-
-
-def _stacked(x: Operand) -> Size | None:
-    """All rows of the stack, where they lie evenly."""
-    return None if x.transposed else _run(x)
+    run = (extent, stride)
+    long = Operand(x.base, x.offset, (), x.rows if columns else run, run if columns else x.columns)
+    return long if _is_matrix(long) else None

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from ...ir import Node, is_leaf, toposort
 from .access import is_virtual, part
-from .matrices import Operand, Product, operand_of, product_of, runs_through
+from .matrices import Operand, Product, operand_of, product_of, run_through
 from .packed import (
     FOLD,
     ROWS,
@@ -121,7 +121,7 @@ def _is_dense_stack(x: Operand, source: Node) -> bool:
     lead = [size_of(d) for d in source.type.shape[:-2]]
     if [e for e, _ in x.batch] != lead or x.rows[1] != x.columns[0]:
         return False
-    return x.columns[1].is_one and runs_through(x, columns=False)
+    return x.columns[1].is_one and run_through(x, columns=False) is not None
 
 
 def _make(node: Node, made: Tasks, dense: set[Node]) -> None:
@@ -276,7 +276,7 @@ def _packed(node: Node, made: Tasks) -> list[Task]:
     stacked = node.prim.name == "stacked_matmul"
     left, right = node.inputs
     found = operand_of(left, made.homes)
-    if found is not None and (not stacked or runs_through(found, True)):
+    if found is not None and (not stacked or run_through(found, columns=True)):
         return []
     windows = windows_of(left, made.homes, transposed=stacked)
     if windows is None:
@@ -295,7 +295,7 @@ def _packed(node: Node, made: Tasks) -> list[Task]:
         made.homes[node] = strides_of(node.type.shape)
         row = PackedProduct(ROWS, windows, Operand(other.base, other.offset, (), *_sides(other)))
         return [Task(node, PRODUCT, reads=reads, product=row)]
-    if other.transposed or not runs_through(other, columns=False) or not _is_packed(other):
+    if other.transposed or run_through(other, columns=False) is None or not _is_packed(other):
         return []
     row = PackedProduct(STACK, windows, ct=other)
     return [Task(node, PRODUCT, reads=reads, product=row), _final(node, made.homes)]
@@ -314,7 +314,7 @@ def _product(node: Node, made: Tasks) -> Task:
     stacked = node.prim.name == "stacked_matmul"
     for position, x in enumerate(node.inputs):
         found = operand_of(x, made.homes)
-        if found is not None and stacked and not runs_through(found, position == 0):
+        if found is not None and stacked and run_through(found, columns=position == 0) is None:
             found = None
         if found is None:
             made.rows.append(_traced(x, STORE, x.type.shape, made.homes))

@@ -267,3 +267,13 @@ def words_of(tree: ast.AST) -> list[str]:
 def test_no_code_knows_a_layer_by_name(path: Path) -> None:
     words = words_of(ast.parse(path.read_text(encoding="utf-8")))
     assert [word for word in words if LAYER.search(word)] == []
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(strict=True, raises=RecursionError, reason="Scribe.fresh calls itself")
+def test_a_chain_of_1500_ops_compiles(kernels: Path) -> None:
+    x = y = mg.input("data", 4)
+    for _ in range(1500):
+        y = -y
+    graph = mg.Graph([x], {"y": y})
+    assert_agrees(graph, fed(graph), cache=kernels)
