@@ -138,6 +138,8 @@ class _Writer(Scribe):
         reductions = [t for t in self.kernel.tasks if t.kind == REDUCE]
         if self.kernel.local or not reductions or len(self.outer) > 1 or len(self.inner) > 1:
             return False
+        if any(t.kind == FINAL for t in self.kernel.tasks):
+            return False
         return all(not set(self.inner[0]) & t.reduced for t in reductions)
 
     def rows(self) -> None:

@@ -205,7 +205,7 @@ def trained_by_adam(*hidden: int) -> tuple[mg.Graph, set[tuple[int, ...]]]:
     layers: list[Any] = []
     for k, size in enumerate(hidden):
         layers += [mg.nn.Linear(size, name=f"hidden{k}"), mg.relu]
-    x, t = mg.input("data", ("N", 16)), mg.input("target", ("N", 10))
+    x, t = mg.input("data", ("N", 24)), mg.input("target", ("N", 10))
     y = mg.nn.Sequential(*layers, mg.nn.Linear(10, name="out"))(x)
     graph = mg.optim.adam(mg.Graph([x, t], {"loss": mg.mse(y, t)}), lr=0.1)
     shapes = {n.shape for n in graph.leaves if n.prim.name == "parameter"}
@@ -222,7 +222,7 @@ def updating_kernels(graph: mg.Graph, kernels: Path) -> list[str]:
     "hidden",
     [
         (24,),
-        (16, 16),
+        (24, 24),
     ],
 )
 def test_updates_of_parameters_of_one_shape_share_a_kernel(

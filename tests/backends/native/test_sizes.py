@@ -147,7 +147,7 @@ def test_a_dim_named_twice_is_square(kernels: Path) -> None:
 def dense_step() -> mg.Graph:
     """A training step of rows and columns: products, blocks, sums in parts, updates in place."""
     x, t = mg.input("x", ("N", 6)), mg.input("t", "N", "int64")
-    h = mg.relu(mg.nn.BatchNorm(8, name="bn1")(mg.nn.Linear(8, name="in")(x)))
+    h = mg.relu(mg.nn.BatchNorm(20, name="bn1")(mg.nn.Linear(20, name="in")(x)))
     logits = mg.nn.Linear(3, name="out")(h)
     graph = mg.Graph([x, t], {"loss": mg.cross_entropy(logits, t), "logits": logits})
     return mg.optim.sgd(graph, lr=0.1)
