@@ -114,17 +114,18 @@ def _blocked(
     rows: Sequence[Axis],
     columns: Sequence[Axis],
 ) -> Windows | None:
-    """The row axis to cut: the innermost one that makes a tile long enough."""
+    """The row axis to cut: the innermost one that makes a tile long enough.
+
+    It is never the first of several, which is what the threads share.
+    """
     width = product(axes[a] for a in columns)
     if width.names or width == ZERO or not rows:
         return None
     size = width.number
     at = len(rows)
-    while at > 0 and not axes[rows[at - 1]].names and size * axes[rows[at - 1]].number <= TILE:
+    while at > 2 and not (inner := axes[rows[at - 1]]).names and size * inner.number <= TILE:
         at -= 1
         size *= axes[rows[at]].number
-    if at == 0:
-        return Windows(base, place, axes, tuple(rows), tuple(columns), 0, axes[rows[0]].number)
     block = max(1, TILE // max(size, 1))
     extent = axes[rows[at - 1]]
     if not extent.names:
