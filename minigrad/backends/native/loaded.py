@@ -37,7 +37,7 @@ class Machine:
         self.words = len(self.buffers) + len(self.dims)
         self.addresses = _loaded(self.program.steps, library)
         self.lock = threading.Lock()
-        _open_in_child(self)
+        _MACHINES.add(self)
         self._arena = np.empty(0, np.uint8)
         self._ready: dict[tuple[int, ...], Instance] = {}
         self.constants = {
@@ -63,17 +63,17 @@ class Machine:
         return found
 
 
-def _open_in_child(machine: Machine) -> None:
-    """In a forked process the lock may stay closed by a thread that is not there."""
-    if hasattr(os, "register_at_fork"):
-        known = weakref.ref(machine)
+_MACHINES: weakref.WeakSet[Machine] = weakref.WeakSet()
 
-        def opened() -> None:
-            found = known()
-            if found is not None:
-                found.lock = threading.Lock()
 
-        os.register_at_fork(after_in_child=opened)
+def _open_all() -> None:
+    """In a forked process a lock may stay closed by a thread that is not there."""
+    for machine in _MACHINES:
+        machine.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_open_all)
 
 
 class Instance:

@@ -144,7 +144,7 @@ def optimised(assembly: str) -> bytes:
     module.data_layout = str(target.target_data)
     tuning = llvm.create_pipeline_tuning_options(speed_level=3)
     tuning.loop_vectorization = tuning.slp_vectorization = True
-    tuning.loop_interleaving = tuning.loop_unrolling = True
+    tuning.loop_interleaving, tuning.loop_unrolling = True, False  # interleaving is enough
     builder = llvm.create_pass_builder(target, tuning)
     builder.getModulePassManager().run(module, builder)
     code: bytes = target.emit_object(module)

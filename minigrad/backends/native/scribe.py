@@ -190,6 +190,8 @@ class Scribe:
         self.line(f"{self.env[key]} = {text}")
 
     def fresh(self, root: str) -> str:
-        self.count += 1
-        name = f"{root}_{self.count}"
-        return self.fresh(root) if name in self.taken else name
+        while True:
+            self.count += 1
+            name = f"{root}_{self.count}"
+            if name not in self.taken:
+                return name

@@ -270,7 +270,6 @@ def test_no_code_knows_a_layer_by_name(path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, raises=RecursionError, reason="Scribe.fresh calls itself")
 def test_a_chain_of_1500_ops_compiles(kernels: Path) -> None:
     x = y = mg.input("data", 4)
     for _ in range(1500):
