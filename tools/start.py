@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 COMMANDS = {
     "demo": ("data", [str(ROOT / "tools" / "main_job.py")]),
-    "test": ("test", ["-m", "pytest", "-q"]),
+    "test": ("test", ["-m", "pytest", "-q", "-m", "not slow"]),
 }
 
 

@@ -19,7 +19,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
 
 import fuzz
 
-CASES, CHUNK, LARGEST = 300, 20, 20
+CASES, QUICK, CHUNK, LARGEST = 300, 60, 20, 20
 OTHERS = [name for name in BACKENDS if name != "interpreter"] or ["interpreter"]
 
 
@@ -29,7 +29,13 @@ def case(number: int) -> fuzz.Case:
 
 
 @pytest.mark.parametrize("backend", OTHERS)
-@pytest.mark.parametrize("first", range(0, CASES, CHUNK))
+@pytest.mark.parametrize(
+    "first",
+    [
+        first if first < QUICK else pytest.param(first, marks=pytest.mark.slow)
+        for first in range(0, CASES, CHUNK)
+    ],
+)
 def test_random_graphs_agree_with_the_interpreter(first: int, backend: str) -> None:
     found = {number: fuzz.compare(case(number), backend) for number in range(first, first + CHUNK)}
     failed = [
