@@ -72,8 +72,10 @@ def plan_text(machine: Machine, dims: Mapping[str, int]) -> str:
 
 
 def _listed(rows: list[tuple[str, int]], buffers: Mapping[str, Buffer]) -> str:
+    """Buffers by name and size, with the number of passes; none is a few rows of it."""
     return ", ".join(
-        f"{name}[{buffers[name].size}]" + (f" x{count}" if count > 1 else "")
+        (f"{name}[{buffers[name].size}]" if count else f"a few rows of {name}")
+        + (f" x{count}" if count > 1 else "")
         for name, count in rows
     )
 

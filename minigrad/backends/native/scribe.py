@@ -179,7 +179,9 @@ class Scribe:
             texts = [f"{KINDS[o[0].type.dtype]}({text})" for o, text in pairs]
         if step.load is not None:
             name = self.pointer(self.names.of[node], KINDS[node.type.dtype])
-            self.reads.setdefault(name, set()).add(self.phase)
+            passes = self.reads.setdefault(name, set())
+            if len(step.load.axes) >= sum(d != 1 for d in node.type.shape):
+                passes.add(self.phase)  # all of it, not a row that a shift is taken from
         text = step.build(texts)
         if step.load is None and "[" not in text:
             text = self.lettered(text) if not step.alias else text
