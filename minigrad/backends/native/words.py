@@ -65,7 +65,8 @@ def opcode(op: ast.operator, kind: str) -> str:
         raise KernelError(f"{type(op).__name__} on {kind}")
     word = table[type(op)]
     if kind in FLOATS:
-        return f"{word} contract"
+        # A product rounded once and subtracted from itself rounded twice would not be zero.
+        return word if word == "fsub" else f"{word} contract"
     return f"{word} nsw" if kind == "index" and word in ("add", "sub", "mul") else word
 
 
