@@ -6,16 +6,19 @@ from .layer import Layer
 from .layers import AvgPool2d, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Sequential
 from .norm_layers import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from .norms import batch_norm, debias, group_norm, instance_norm, layer_norm, normalize, rms_norm
+from .variants import BatchRenorm, GhostBatchNorm, batch_renorm
 
 __all__ = [
     "CONVENTIONS",
     "CUMULATIVE",
     "AvgPool2d",
     "BatchNorm",
+    "BatchRenorm",
     "Conv2d",
     "Convention",
     "Dropout",
     "Flatten",
+    "GhostBatchNorm",
     "GroupNorm",
     "InstanceNorm",
     "Layer",
@@ -25,6 +28,7 @@ __all__ = [
     "RMSNorm",
     "Sequential",
     "batch_norm",
+    "batch_renorm",
     "constraints",
     "debias",
     "group_norm",
