@@ -53,6 +53,9 @@ from .ir import (
     scope,
 )
 from .passes import (
+    Converted,
+    convert,
+    debias,
     retype,
     scalarize,
     to_inference,
@@ -131,6 +134,7 @@ __version__ = "0.1.0"
 __all__ = [
     "PRIMITIVES",
     "CheckpointError",
+    "Converted",
     "DTypeError",
     "Executable",
     "FeedError",
@@ -163,9 +167,11 @@ __all__ = [
     "concatenate",
     "constant",
     "conv2d",
+    "convert",
     "count",
     "cross_entropy",
     "data",
+    "debias",
     "div",
     "dropout",
     "equal",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..ir import Node, ShapeError
+from ..passes.conventions import CONVENTIONS, CUMULATIVE, Convention
 from ..primitives import (
     Initializer,
     advance,
@@ -24,28 +25,7 @@ from . import initializers
 from .layer import Constraint, Layer, Regularizer
 from .norms import batch_norm, normalize
 
-
-@dataclass(frozen=True, slots=True)
-class Convention:
-    """What a framework means by batch norm where the paper leaves it open."""
-
-    decay: float  # running = decay * running + (1 - decay) * batch
-    eps: float
-    unbiased: bool  # the running variance tracks v * n / (n - 1)
-
-
-# PyTorch, MLX and tinygrad call 1 - decay "momentum"; Keras, ONNX and Flax call decay so.
-CONVENTIONS: dict[str, Convention] = {
-    "keras": Convention(0.99, 1e-3, unbiased=False),
-    "pytorch": Convention(0.9, 1e-5, unbiased=True),
-    "flax": Convention(0.99, 1e-5, unbiased=False),
-    "onnx": Convention(0.9, 1e-5, unbiased=False),
-    "chainer": Convention(0.9, 2e-5, unbiased=True),
-    "mlx": Convention(0.9, 1e-5, unbiased=True),
-    "tinygrad": Convention(0.9, 1e-5, unbiased=True),
-}
-
-CUMULATIVE = "cumulative"
+__all__ = ["CONVENTIONS", "CUMULATIVE", "BatchNorm", "Convention"]
 
 
 @dataclass(frozen=True, eq=False)
