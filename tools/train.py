@@ -9,6 +9,7 @@
 A model file is Python with a function build(batch="N", **options) -> Graph, whose graph has the
 inputs x and t and the outputs logits and loss; --set passes options to it. The number of inputs,
 the side of the images and the number of classes come from the data where build asks for them.
+Without labels, such as models/autoencoder.py, it has the input x and the output loss alone.
 
 One training step (forward, gradient, optimiser, running statistics) is one graph. Two accuracies
 are printed at the end: that of the training graph, which normalises with the statistics of each
@@ -106,7 +107,7 @@ def train(args: argparse.Namespace) -> None:
     module, options = load_model(args.model), parse_options(args.set)
     train_part, test_part = prepared(args.data, args.test, args.split_seed, args.scale)
     graph = build_graph(
-        module, options=fitting_options(module, train_part, options), outputs=("logits", "loss")
+        module, options=fitting_options(module, train_part, options), outputs=("loss",)
     )
     train_part, test_part = shaped_for(graph, train_part), shaped_for(graph, test_part)
     total = args.schedule_epochs or args.epochs
@@ -128,9 +129,12 @@ def train(args: argparse.Namespace) -> None:
         on_epoch=print,
         check_finite=args.check_finite,
     )
-    training, inference = accuracies(graph, run.state, test_part)
-    print(f"test accuracy of the training graph  {training:.2%}")
-    print(f"test accuracy of the inference graph {inference:.2%}")
+    if "logits" in graph.outputs:
+        training, inference = accuracies(graph, run.state, test_part)
+        print(f"test accuracy of the training graph  {training:.2%}")
+        print(f"test accuracy of the inference graph {inference:.2%}")
+    elif run.history:
+        print(f"test loss of the inference graph {run.history[-1].test_loss:.5f}")
     if args.checkpoint:
         print(f"checkpoint {args.checkpoint}")
 

@@ -29,22 +29,27 @@ Augment: TypeAlias = Callable[[np.random.Generator, Array], Array]
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What one pass over the data gave; losses and accuracies are means over its examples."""
+    """What one pass over the data gave; losses and accuracies are means over its examples.
+
+    Accuracies are None for a graph without ``logits``, what was measured on the test part for a
+    run without one.
+    """
 
     epoch: int
     loss: float
-    accuracy: float
+    accuracy: float | None
     test_accuracy: float | None
     milliseconds: float  # a step, on average
+    test_loss: float | None = None
 
     def __str__(self) -> str:
-        parts = [
-            f"epoch {self.epoch:3d}",
-            f"loss {self.loss:.4f}",
-            f"accuracy {self.accuracy:7.2%}",
-        ]
+        parts = [f"epoch {self.epoch:3d}", f"loss {self.loss:.4f}"]
+        if self.accuracy is not None:
+            parts.append(f"accuracy {self.accuracy:7.2%}")
         if self.test_accuracy is not None:
             parts.append(f"test {self.test_accuracy:7.2%}")
+        elif self.test_loss is not None:
+            parts.append(f"test loss {self.test_loss:.4f}")
         return "  ".join([*parts, f"{self.milliseconds:.2f} ms/step"])
 
 
@@ -86,12 +91,12 @@ def fit(
     check_finite: bool = False,
     backend: str = "native",
 ) -> Run:
-    """Train a classifier until ``epochs`` passes over ``data`` are done, resumed ones included.
+    """Train a model until ``epochs`` passes over ``data`` are done, resumed ones included.
 
     Parameters
     ----------
-    graph : a training graph with an optimiser's updates, inputs ``x`` and ``t``, outputs
-        ``loss`` and ``logits``.
+    graph : a training graph with an optimiser's updates, the inputs ``x`` and ``t`` and the outputs
+        ``loss`` and ``logits``; or, without labels (an autoencoder), ``x`` and ``loss`` alone.
     seed : of the weights, the order of the data and the augmentation.
     test : measured after every epoch by the inference graph.
     augment : ``(generator, x) -> x``, applied to every batch.
@@ -106,8 +111,8 @@ def fit(
     _check(graph)
     step = compile(graph, backend)
     run = resume or Run(step.init_state(seed), Order(seed))
-    watched = None if test is None else compile(to_inference(graph, ["logits"]), backend)
-    with _progress(len(data), epochs, progress) as show:
+    watched = None if test is None else compile(to_inference(graph, _measured(graph)), backend)
+    with _progress(len(data), epochs, "logits" in graph.outputs, progress) as show:
         while run.order.epoch < epochs:
             for batch, after in batches(data, batch_size, run.order):
                 x = batch.x if augment is None else augment(run.order.generator(), batch.x)
@@ -116,7 +121,7 @@ def fit(
                 if checkpoint is not None and due:
                     save_run(checkpoint, run)
                 show(run)
-            run = _close_epoch(run, watched, test)
+            run = _close_epoch(step, run, watched, test)
             if checkpoint is not None:
                 save_run(checkpoint, run)
             if on_epoch is not None:
@@ -167,10 +172,11 @@ def load_run(path: PathLike, graph: Graph) -> Run:
 
 def _check(graph: Graph) -> None:
     names = [node.name for node in graph.inputs]
-    if not {"loss", "logits"} <= set(graph.outputs) or set(names) != {"x", "t"}:
+    wanted = {"x", "t"} if "logits" in graph.outputs else {"x"}
+    if "loss" not in graph.outputs or set(names) != wanted:
         raise GraphError(
-            f"fit: needs inputs x and t, outputs logits and loss; this graph has inputs "
-            f"{', '.join(names)} and outputs {', '.join(graph.outputs)}"
+            f"fit: needs inputs x and t, outputs logits and loss (or, without labels, x and loss); "
+            f"this graph has inputs {', '.join(names)} and outputs {', '.join(graph.outputs)}"
         )
     moved = {update.state for update in graph.updates}
     if not any(parameter in moved for parameter in graph.parameters):
@@ -182,7 +188,7 @@ def _check(graph: Graph) -> None:
 
 def _advance(step: Executable, run: Run, batch: Dataset, after: Order, check: bool) -> Run:
     begin = time.perf_counter()
-    outputs, state = step(run.state, check_finite=check, x=batch.x, t=batch.t)
+    outputs, state = step(run.state, check_finite=check, **_feed(step, batch))
     seconds = time.perf_counter() - begin
     loss = float(outputs["loss"])
     if not math.isfinite(loss):
@@ -193,7 +199,7 @@ def _advance(step: Executable, run: Run, batch: Dataset, after: Order, check: bo
     done = run.tally
     tally = Tally(
         done.loss + loss * len(batch),
-        done.right + _right(outputs["logits"], batch.t),
+        done.right + (_right(outputs["logits"], batch.t) if "logits" in outputs else 0),
         done.examples + len(batch),
         done.steps + 1,
         done.seconds + seconds,
@@ -201,19 +207,47 @@ def _advance(step: Executable, run: Run, batch: Dataset, after: Order, check: bo
     return replace(run, state=state, order=after, tally=tally)
 
 
-def _close_epoch(run: Run, watched: Executable | None, test: Dataset | None) -> Run:
+def _close_epoch(
+    step: Executable, run: Run, watched: Executable | None, test: Dataset | None
+) -> Run:
     done = run.tally
-    measured = None
+    loss, accuracy = None, None
     if watched is not None and test is not None:
-        measured = _accuracy(watched, run.state, test, 256)
+        loss, accuracy = _on_test(watched, run.state, test, 256)
     finished = Epoch(
         run.order.epoch,
         done.loss / done.examples,
-        done.right / done.examples,
-        measured,
+        done.right / done.examples if "logits" in step.graph.outputs else None,
+        accuracy,
         1e3 * done.seconds / done.steps,
+        loss,
     )
     return replace(run, tally=Tally(), history=(*run.history, finished))
+
+
+def _measured(graph: Graph) -> list[str]:
+    return [name for name in ("loss", "logits") if name in graph.outputs]
+
+
+def _feed(model: Executable, batch: Dataset) -> dict[str, Array]:
+    """What the graph has inputs for."""
+    values = {"x": batch.x, "t": batch.t}
+    return {node.name: values[node.name] for node in model.graph.inputs}
+
+
+def _on_test(
+    model: Executable, state: State, data: Dataset, batch_size: int
+) -> tuple[float, float | None]:
+    """The mean loss, and the accuracy if there are logits."""
+    loss, right = 0.0, 0
+    for start in range(0, len(data), batch_size):
+        batch = data.take(slice(start, start + batch_size))
+        outputs, _ = model(state, **_feed(model, batch))
+        loss += float(outputs["loss"]) * len(batch)
+        if "logits" in outputs:
+            right += _right(outputs["logits"], batch.t)
+    counted = "logits" in model.graph.outputs
+    return loss / len(data), right / len(data) if counted else None
 
 
 def _logits_only(graph: Graph) -> Graph:
@@ -236,8 +270,10 @@ def _right(logits: Array, t: Array) -> int:
 
 
 @contextmanager
-def _progress(examples: int, epochs: int, wanted: bool | None) -> Iterator[Callable[[Run], None]]:
-    """A bar over all epochs that shows loss, accuracy and the time of a step."""
+def _progress(
+    examples: int, epochs: int, counted: bool, wanted: bool | None
+) -> Iterator[Callable[[Run], None]]:
+    """A bar over all epochs that shows loss, accuracy if counted, and the time of a step."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -252,8 +288,8 @@ def _progress(examples: int, epochs: int, wanted: bool | None) -> Iterator[Calla
             done = run.tally
             text = (
                 f"epoch {len(run.history) + 1}/{epochs}  loss {done.loss / done.examples:.4f}  "
-                f"accuracy {done.right / done.examples:.1%}  "
-                f"{1e3 * done.seconds / done.steps:.2f} ms/step"
+                + (f"accuracy {done.right / done.examples:.1%}  " if counted else "")
+                + f"{1e3 * done.seconds / done.steps:.2f} ms/step"
             )
             served = len(run.history) * examples + done.examples
             bar.update(task, completed=served, description=text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -132,11 +133,11 @@ def test_a_stop_between_the_last_step_and_the_end_of_an_epoch_loses_no_epoch(tmp
 
     path, options = tmp_path / "run", {"epochs": 2, "batch_size": 16, "test": blobs()}
     whole = mg.fit(network(), blobs(), **options)
-    measure = loop._accuracy
-    monkeypatch.setattr(loop, "_accuracy", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    measure = loop._on_test
+    monkeypatch.setattr(loop, "_on_test", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         mg.fit(network(), blobs(), **options, checkpoint=path, every=1)
-    monkeypatch.setattr(loop, "_accuracy", measure)
+    monkeypatch.setattr(loop, "_on_test", measure)
     run = mg.load_run(path, network())
     assert_same_run(mg.fit(network(), blobs(), **options, resume=run), whole)
 
@@ -208,6 +209,41 @@ def test_a_graph_without_an_optimiser_is_explained():
         mg.fit(mg.Graph([x, t], {"loss": loss, "logits": x}), blobs(), epochs=1)
     with pytest.raises(GraphError, match="needs inputs x and t, outputs logits and loss"):
         mg.fit(mg.Graph([x, t], {"loss": loss}), blobs(), epochs=1)
+
+
+def autoencoder() -> mg.Graph:
+    x = mg.input("x", ("N", 4))
+    h = mg.tanh(mg.nn.BatchNorm(3, decay=0.5, name="bn")(mg.nn.Linear(3, name="in")(x)))
+    loss = mg.mse(mg.nn.Linear(4, name="out")(h), x)
+    return optim.adam(mg.Graph([x], {"loss": loss}), lr=0.02)
+
+
+def test_a_graph_without_labels_trains_and_is_measured_by_its_loss(tmp_path):
+    graph, data = autoencoder(), blobs()
+    run = mg.fit(graph, data, epochs=30, test=data, checkpoint=tmp_path / "run.safetensors")
+    last = run.history[-1]
+    assert last.accuracy is None
+    assert last.test_accuracy is None
+    assert last.loss < 0.5 * run.history[0].loss
+    infer = mg.compile(mg.to_inference(graph))
+    outputs, _ = infer(run.state, x=data.x)
+    assert last.test_loss == pytest.approx(float(outputs["loss"]), rel=1e-5)
+    assert re.fullmatch(r"epoch  30  loss [\d.]+  test loss [\d.]+  [\d.]+ ms/step", str(last))
+    assert mg.load_run(tmp_path / "run.safetensors", graph).history == run.history
+
+
+def test_the_test_loss_of_a_classifier_is_that_of_the_inference_graph():
+    graph, data = network(), blobs()
+    run = mg.fit(graph, data, epochs=2, test=data, batch_size=16)
+    outputs, _ = mg.compile(mg.to_inference(graph))(run.state, x=data.x, t=data.t)
+    assert run.history[-1].test_loss == pytest.approx(float(outputs["loss"]), rel=1e-5)
+
+
+def test_labels_without_logits_are_refused():
+    x, t = mg.input("x", ("N", 4)), mg.input("t", "N", "int64")
+    graph = mg.Graph([x, t], {"loss": mg.mean(x * mg.parameter("w", 1.0)) * mg.mean(t)})
+    with pytest.raises(GraphError, match="without labels, x and loss"):
+        mg.fit(graph, blobs(), epochs=1)
 
 
 def test_predictions_of_an_inference_graph_do_not_depend_on_the_batch():
