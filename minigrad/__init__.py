@@ -32,6 +32,9 @@ from .functional import (
     softplus,
     square,
     var,
+    weighted_count,
+    weighted_mean,
+    weighted_var,
 )
 from .gradcheck import Report, gradcheck
 from .ir import (
@@ -54,8 +57,12 @@ from .ir import (
 )
 from .passes import (
     Converted,
+    Dependence,
+    Difference,
+    batch_dependence,
     convert,
     debias,
+    diff,
     retype,
     scalarize,
     to_inference,
@@ -136,6 +143,8 @@ __all__ = [
     "CheckpointError",
     "Converted",
     "DTypeError",
+    "Dependence",
+    "Difference",
     "Executable",
     "FeedError",
     "Generator",
@@ -159,6 +168,7 @@ __all__ = [
     "argmax",
     "at_inference",
     "avg_pool2d",
+    "batch_dependence",
     "broadcast_to",
     "cast",
     "checkpoint",
@@ -172,6 +182,7 @@ __all__ = [
     "cross_entropy",
     "data",
     "debias",
+    "diff",
     "div",
     "dropout",
     "equal",
@@ -244,5 +255,8 @@ __all__ = [
     "value_and_grad",
     "var",
     "vjp",
+    "weighted_count",
+    "weighted_mean",
+    "weighted_var",
     "where",
 ]

@@ -1,14 +1,23 @@
 """Passes: pure functions from graph to graph."""
 
 from .conventions import Converted, convert, debias
+from .dependence import Dependence, batch_dependence
+from .diff import Difference, Pair, Reader, Replacement, diff
 from .inference import to_inference
 from .retype import retype
 from .scalarize import scalarize
 
 __all__ = [
     "Converted",
+    "Dependence",
+    "Difference",
+    "Pair",
+    "Reader",
+    "Replacement",
+    "batch_dependence",
     "convert",
     "debias",
+    "diff",
     "retype",
     "scalarize",
     "to_inference",
