@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,18 +13,22 @@ from ...ir import Node
 from .state import Array
 
 _POINTER = object.__basicsize__  # an array's first field is the address of its elements
+_DENSE = 0x101  # of an array's flags: C order, aligned
 
 
 def _measured() -> Callable[[Array], int]:
     """The quick way to an address, where it is the right one."""
-    read = ctypes.c_size_t.from_address
-
-    def quick(array: Array) -> int:
-        return read(id(array) + _POINTER).value
 
     def sure(array: Array) -> int:
         found: int = array.__array_interface__["data"][0]
         return found
+
+    if sys.implementation.name != "cpython" or ctypes.sizeof(ctypes.c_size_t) != 8:
+        return sure
+    memory = (ctypes.c_size_t * (1 << 58)).from_address(0)  # all words, by their number
+
+    def quick(array: Array) -> int:
+        return memory[(id(array) + _POINTER) >> 3]
 
     samples: list[Array] = [np.zeros(3), np.zeros((2, 3), np.int32)[1:], np.zeros(())]
     return quick if all(quick(a) == sure(a) for a in samples) else sure
@@ -75,22 +79,82 @@ class Input:
 class Result:
     """An output for one size of the named dims: memory that is used again once it is free."""
 
-    __slots__ = ("_spare", "name", "node", "position", "shape")
+    __slots__ = ("_shape", "name", "node", "position", "spare")
 
     def __init__(self, name: str, node: Node, position: int, shape: tuple[int, ...]) -> None:
-        self.name, self.node, self.position, self.shape = name, node, position, shape
-        self._spare: list[tuple[Array, int]] = []
+        self.name, self.node, self.position, self._shape = name, node, position, shape
+        self.spare: list[tuple[Array, int]] = []  # what was handed out last, and its address
 
     def fresh(self) -> tuple[Array, int]:
-        """An array that nobody else holds, and its address."""
-        for pair in self._spare:
-            if sys.getrefcount(pair[0]) == _UNUSED:
-                return pair
-        array = np.empty(self.shape, self.node.type.dtype)
-        if len(self._spare) > 1:
-            self._spare.pop(0)
-        self._spare.append((array, address_of(array)))
-        return self._spare[-1]
+        """New memory, as an array and its address; kept for when the caller lets go of it."""
+        array = np.empty(self._shape, self.node.type.dtype)
+        if len(self.spare) > 1:
+            self.spare.pop(0)
+        self.spare.append((array, address_of(array)))
+        return self.spare[-1]
+
+
+class Transfer:
+    """Where a step's arrays lie, put into its table: what a call does before it runs.
+
+    It is written for speed, since small graphs spend more time here than in their kernels: inputs
+    of the same shapes as before need no more than a look.
+    """
+
+    __slots__ = ("_inputs", "_leaves", "_results", "_words")
+
+    def __init__(
+        self,
+        words: memoryview,
+        inputs: Sequence[Input],
+        leaves: Sequence[tuple[Node, int | None]],
+        results: Sequence[Result],
+        dims: Mapping[str, int],
+    ) -> None:
+        self._words = words
+        self._inputs = [(i.name, i.position, *_sized(i.node, dims)) for i in inputs]
+        self._leaves = [(leaf.name, place, *_sized(leaf, dims)) for leaf, place in leaves]
+        self._results = [(result.name, result.position, result.spare, result) for result in results]
+
+    def inputs(self, given: Mapping[str, Any]) -> bool:
+        """Whether all inputs can be read as they are and have the sizes of this table."""
+        return len(given) == len(self._inputs) and self._all(self._inputs, given)
+
+    def leaves(self, state: Mapping[str, Any]) -> bool:
+        """The same of a state; it may have more in it."""
+        return self._all(self._leaves, state)
+
+    def _all(self, rows: Sequence[Any], given: Mapping[str, Any]) -> bool:
+        words = self._words
+        for name, position, dtype, shape in rows:
+            array = given.get(name)
+            if (
+                type(array) is not np.ndarray
+                or array.dtype is not dtype
+                or array.shape != shape
+                or array.flags.num & _DENSE != _DENSE
+            ):
+                return False
+            if position is not None:
+                words[position] = address_of(array)
+        return True
+
+    def outputs(self) -> dict[str, Array]:
+        """An array for every output that nobody else holds."""
+        found, words = {}, self._words
+        for name, position, spare, result in self._results:
+            for pair in spare:
+                if sys.getrefcount(pair[0]) == _UNUSED:
+                    break
+            else:
+                pair = result.fresh()
+            found[name], words[position] = pair
+        return found
+
+
+def _sized(node: Node, dims: Mapping[str, int]) -> tuple[Any, tuple[int, ...]]:
+    shape = [dims[d] if isinstance(d, str) else d for d in node.type.shape]
+    return node.type.dtype, tuple(shape)
 
 
 def _unused() -> int:

@@ -12,7 +12,7 @@ from ...ir import FeedError, Graph, Node, is_leaf, place
 from ..executable import Executable
 from ..feed import by_node, checked, missing
 from ..interpreter import failed
-from .arrays import Input, Result, address_of, dense
+from .arrays import address_of, dense
 from .loaded import Instance, Machine, Rows
 from .machine import Library, default_cache
 from .pool import cpu_count, shared_pool
@@ -39,16 +39,11 @@ class NativeExecutable(Executable):
         self._library = Library(directory)
         self.threads = threads or cpu_count()
         pool = shared_pool(self.threads, Library(directory))
-        self._machine = Machine(graph, pool, self._library)
-        program, used = self._machine.program, self._machine.position
-        self._inputs = [Input(n, used[program.names.of[n]]) for n in graph.inputs]
+        self._machine = Machine(graph, self._stateful, pool, self._library)
+        program = self._machine.program
+        self._inputs, self._leaves = self._machine.inputs, self._machine.leaves
         self._names = {spec.name for spec in self._inputs}
         self._needed = set(graph.leaves)  # states that are only written among them
-        self._leaves = [
-            (leaf, used.get(program.names.of.get(leaf, "")))
-            for leaf in self._stateful
-            if leaf in self._needed
-        ]
         self._moves = bool(graph.updates)
         results = [*program.outputs.values(), *program.copied.values()]
         self._has_leaf_results = any(is_leaf(node) for node in results)
@@ -68,41 +63,36 @@ class NativeExecutable(Executable):
             return super().__call__(dict(state), check_finite=True, **inputs)
         machine = self._machine
         with machine.lock:
-            dims: dict[str, int] = {}
-            given = self._fed(inputs, dims)
-            instance = self._last
-            if instance is None or dims != instance.layout.dims:
-                if 0 in dims.values():  # nothing to compute: the interpreter's answer, no kernels
-                    return super().__call__(dict(state), **inputs)
-                instance = self._last = self._instance(dims)
-            arrays, returned = self._state(state, dims)
-            words = instance.words
-            for spec, array in zip(self._inputs, given, strict=True):
-                words[spec.position] = address_of(array)
-            if instance.live is not arrays:
-                for leaf, position in self._leaves:
-                    if position is not None:
-                        words[position] = address_of(arrays[leaf.name])
-                instance.live = arrays if self._moves else None
+            instance, given = self._last, inputs
+            if instance is None or not instance.transfer.inputs(inputs):
+                dims: dict[str, int] = {}
+                given = self._fed(inputs, dims)
+                if instance is None or dims != instance.layout.dims:
+                    if 0 in dims.values():  # nothing to compute: the interpreter's answer
+                        return super().__call__(dict(state), **inputs)
+                    instance = self._last = self._instance(dims)
+                for spec in self._inputs:
+                    instance.words[spec.position] = address_of(given.get(spec.name, _NOTHING))
+            arrays, returned = self._state(state, instance)
             before = self._before(given, arrays) if self._has_leaf_results else {}
-            outputs, made = self._outputs(instance)
+            outputs = instance.transfer.outputs()
             for segment in instance.segments:
                 if isinstance(segment, Rows):
                     machine.pool.run(segment.address, segment.count, segment.threads)
                 else:
-                    self._host(segment, instance, given, arrays, made)
+                    self._host(segment, instance, given, arrays, outputs)
             if machine.program.copied:
-                self._after(instance, arrays, before, made)
+                self._after(instance, arrays, before, outputs)
             if self._fallible and self._moves and isinstance(state, LiveState):
                 state.taken()
             if len(outputs) != len(self.graph.outputs):
-                self._repeat(outputs, made, before)
+                outputs = self._repeated(outputs, before)
             return outputs, returned
 
     # --- what comes in -----------------------------------------------------------------------
 
-    def _fed(self, inputs: Mapping[str, Any], dims: dict[str, int]) -> list[Array]:
-        given: list[Array] = []
+    def _fed(self, inputs: Mapping[str, Any], dims: dict[str, int]) -> dict[str, Array]:
+        given: dict[str, Array] = {}
         if len(inputs) > len(self._inputs) or not inputs.keys() <= self._names:
             by_node(inputs, self.graph.inputs)  # says what is not known
         for spec in self._inputs:
@@ -110,11 +100,10 @@ class NativeExecutable(Executable):
             if value is _ABSENT:
                 if spec.node in self._needed:
                     raise missing(spec.node)
-                given.append(_NOTHING)
             elif type(value) is np.ndarray and spec.fits(value, dims):
-                given.append(value)
+                given[spec.name] = value
             else:
-                given.append(dense(checked(spec.node, value, dims)))
+                given[spec.name] = dense(checked(spec.node, value, dims))
         return given
 
     def _instance(self, dims: dict[str, int]) -> Instance:
@@ -126,15 +115,29 @@ class NativeExecutable(Executable):
         return self._machine.instance(dims)
 
     def _state(
-        self, state: Mapping[str, Any], dims: dict[str, int]
+        self, state: Mapping[str, Any], instance: Instance
+    ) -> tuple[Mapping[str, Array], Mapping[str, Array]]:
+        """The arrays of this step, by name and in the table, and the state to return."""
+        if not self._moves:
+            given = state.arrays if isinstance(state, LiveState) else state
+            if type(given) is dict and instance.transfer.leaves(given):
+                instance.live = None
+                return given, {**state} if given is state else state
+        arrays, returned = self._arrays(state, instance.layout.dims)
+        if instance.live is not arrays:
+            for leaf, position in self._leaves:
+                if position is not None:
+                    instance.words[position] = address_of(arrays[leaf.name])
+            instance.live = arrays if self._moves else None
+        return arrays, returned
+
+    def _arrays(
+        self, state: Mapping[str, Any], sizes: Mapping[str, int]
     ) -> tuple[dict[str, Array], Mapping[str, Array]]:
-        """The arrays of this step by name, and the state to return."""
         if isinstance(state, LiveState):
             arrays = state.arrays
-            if state.ready_for is self:
-                if not self._moves:
-                    return arrays, state
-            else:
+            if state.ready_for is not self:
+                dims = dict(sizes)
                 fit = {n.name: dense(self._leaf(n, arrays, dims)) for n, _ in self._leaves}
                 if not self._moves:
                     return fit, state
@@ -143,15 +146,15 @@ class NativeExecutable(Executable):
                 arrays = {name: np.array(array) for name, array in arrays.items()}
             else:
                 state.taken()
-            after = LiveState(arrays)
         elif self._moves:
+            dims = dict(sizes)
             arrays = {name: np.array(value) for name, value in state.items()}
             for leaf, _ in self._leaves:
                 arrays[leaf.name] = np.array(self._leaf(leaf, state, dims), order="C")
-            after = LiveState(arrays)
         else:
-            arrays = {n.name: dense(self._leaf(n, state, dims)) for n, _ in self._leaves}
-            return arrays, {**state}
+            dims = dict(sizes)
+            return {n.name: dense(self._leaf(n, state, dims)) for n, _ in self._leaves}, {**state}
+        after = LiveState(arrays)
         after.ready_for = self
         return arrays, after
 
@@ -165,50 +168,30 @@ class NativeExecutable(Executable):
 
     # --- what goes out -----------------------------------------------------------------------
 
-    def _outputs(self, instance: Instance) -> tuple[dict[str, Array], dict[Node, Array]]:
-        """An array for every output; memory that the caller let go of is used again."""
-        outputs: dict[str, Array] = {}
-        made: dict[Node, Array] = {}
-        if not instance.results:
-            instance.results = self._results(instance)
-        for result in instance.results:
-            array, address = result.fresh()
-            outputs[result.name] = made[result.node] = array
-            instance.words[result.position] = address
-        return outputs, made
+    def _made(self, outputs: Mapping[str, Array]) -> dict[Node, Array]:
+        """The outputs by node."""
+        named = self._machine.program.outputs
+        return {named[name]: array for name, array in outputs.items()}
 
-    def _results(self, instance: Instance) -> list[Result]:
-        program, dims = self._machine.program, instance.layout.dims
-        found: dict[Node, Result] = {}
-        for name, node in program.outputs.items():
-            if is_leaf(node) or node in found:
-                continue
-            shape = tuple([dims[d] if isinstance(d, str) else d for d in node.type.shape])
-            position = self._machine.position[program.names.of[node]]
-            found[node] = Result(name, node, position, shape)
-        return list(found.values())
-
-    def _repeat(
-        self,
-        outputs: dict[str, Array],
-        made: Mapping[Node, Array],
-        before: Mapping[Node, Array],
-    ) -> None:
+    def _repeated(
+        self, outputs: Mapping[str, Array], before: Mapping[Node, Array]
+    ) -> dict[str, Array]:
         """Outputs that are leaves, or another output by a second name; all in their order."""
-        found = dict(outputs)
-        outputs.clear()
+        made = self._made(outputs)
+        found: dict[str, Array] = {}
         for name, node in self._machine.program.outputs.items():
-            if name in found:
-                outputs[name] = found[name]
+            if name in outputs:
+                found[name] = outputs[name]
             else:
-                outputs[name] = np.array(before[node] if is_leaf(node) else made[node])
+                found[name] = np.array(before[node] if is_leaf(node) else made[node])
+        return found
 
-    def _before(self, given: list[Array], arrays: dict[str, Array]) -> dict[Node, Array]:
+    def _before(self, given: Mapping[str, Array], arrays: Mapping[str, Array]) -> dict[Node, Array]:
         """Leaves that are outputs or another state's next value, as they were before the step."""
         program = self._machine.program
         wanted = [n for n in program.outputs.values() if is_leaf(n)]
         wanted += [v for v in program.copied.values() if is_leaf(v)]
-        fed = {spec.node: array for spec, array in zip(self._inputs, given, strict=True)}
+        fed = {s.node: given[s.name] for s in self._inputs if s.name in given}
         found: dict[Node, Array] = {}
         for node in wanted:
             if node.prim.name == "constant":
@@ -220,13 +203,13 @@ class NativeExecutable(Executable):
     def _after(
         self,
         instance: Instance,
-        arrays: dict[str, Array],
+        arrays: Mapping[str, Array],
         before: Mapping[Node, Array],
-        made: Mapping[Node, Array],
+        outputs: Mapping[str, Array],
     ) -> None:
         """The updates that could not be written in place."""
         program = self._machine.program
-        given = {program.names.of[n]: a for n, a in made.items()}
+        given = {program.names.of[n]: a for n, a in self._made(outputs).items()}
         for state, value in program.in_place.items():
             given.setdefault(program.names.of[value], arrays[state.name])
         for state, value in program.copied.items():
@@ -237,16 +220,16 @@ class NativeExecutable(Executable):
         self,
         node: Node,
         instance: Instance,
-        given: list[Array],
-        arrays: dict[str, Array],
-        made: Mapping[Node, Array],
+        given: Mapping[str, Array],
+        arrays: Mapping[str, Array],
+        outputs: Mapping[str, Array],
     ) -> None:
         """An op that has no kernel, computed by its row's own eval."""
         program = self._machine.program
         names = program.names.of
-        known = {names[s.node]: a for s, a in zip(self._inputs, given, strict=True)}
+        known = {names[s.node]: given[s.name] for s in self._inputs if s.name in given}
         known |= {names[n]: arrays[n.name] for n, p in self._leaves if p is not None}
-        known |= {names[n]: a for n, a in made.items()}
+        known |= {names[n]: a for n, a in self._made(outputs).items()}
         operands = [instance.array(x, known) for x in node.inputs]
         dims = instance.layout.dims
         attrs = dict(node.attrs)

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import Graph, Node
+from ...ir import Graph, Node, is_leaf
 from . import blas
-from .arrays import Result, dense
+from .arrays import Input, Result, Transfer, dense
 from .language import translate
 from .library import with_library
 from .machine import Library
@@ -28,7 +28,9 @@ _KEEP = 16  # sizes of named dims whose layout is kept
 class Machine:
     """The kernels of a program, loaded, and what it takes to run them."""
 
-    def __init__(self, graph: Graph, pool: Pool, library: Library) -> None:
+    def __init__(
+        self, graph: Graph, stateful: Sequence[Node], pool: Pool, library: Library
+    ) -> None:
         self.graph, self.pool, self.library = graph, pool, library
         self.program = build(graph, pool.threads)
         self.dims = needed_dims(graph)
@@ -46,6 +48,9 @@ class Machine:
             if n.prim.name == "constant"
         }
         self.constants |= self.program.arrays
+        names, needed = self.program.names.of, set(graph.leaves)
+        self.inputs = [Input(n, self.position[names[n]]) for n in graph.inputs]
+        self.leaves = [(n, self.position.get(names.get(n, ""))) for n in stateful if n in needed]
 
     def instance(self, dims: Mapping[str, int]) -> Instance:
         """The layout for these dims; made once and kept."""
@@ -61,6 +66,16 @@ class Machine:
                 del self._ready[next(iter(self._ready))]
             found = self._ready[key] = Instance(self, layout, self._arena)
         return found
+
+    def results(self, dims: Mapping[str, int]) -> list[Result]:
+        """The outputs that kernels write, each value once."""
+        found: dict[Node, Result] = {}
+        for name, node in self.program.outputs.items():
+            if not is_leaf(node) and node not in found:
+                shape = tuple([dims[d] if isinstance(d, str) else d for d in node.type.shape])
+                position = self.position[self.program.names.of[node]]
+                found[node] = Result(name, node, position, shape)
+        return list(found.values())
 
 
 _MACHINES: weakref.WeakSet[Machine] = weakref.WeakSet()
@@ -82,6 +97,7 @@ class Instance:
     def __init__(self, machine: Machine, layout: Layout, arena: Array) -> None:
         self.layout = layout
         self.machine = machine
+        self.arena = arena  # the table points into it
         program, position = machine.program, machine.position
         self.table = np.zeros(machine.words, np.int64)
         self.words = self.table.data
@@ -96,7 +112,8 @@ class Instance:
         for k, dim in enumerate(machine.dims):
             self.table[len(position) + k] = layout.dims[dim]
         self.segments = self._segments(program)
-        self.results: list[Result] = []
+        results = machine.results(layout.dims)
+        self.transfer = Transfer(self.words, machine.inputs, machine.leaves, results, layout.dims)
         self.live: object = None  # the state whose addresses are in the table
 
     def _segments(self, program: Program) -> list[Any]:
@@ -138,7 +155,7 @@ class Instance:
         shape = tuple(self.layout.dims[d] if isinstance(d, str) else d for d in node.type.shape)
         address = int(self.table[self.machine.position[name]])
         count = int(np.prod(shape, dtype=np.int64)) * node.type.dtype.itemsize
-        memory = self.machine._arena
+        memory = self.arena
         start = address - memory.ctypes.data
         return memory[start : start + count].view(node.type.dtype).reshape(shape)
 

@@ -3,7 +3,9 @@
 A plan is a table of rows ``(function, arguments, flags)``. Every thread walks the whole table and
 does its share of each row; a barrier stands where a row reads what another thread may have
 written. Nothing here knows what a row computes, and no Python runs until the table is done.
-Workers wait by spinning for a moment, then sleep on a condition variable.
+Whoever waits spins for a moment, then lets others have the processor between two looks: where more
+threads want to run than there are processors, the one that is waited for may be among them. Idle
+workers sleep on a condition variable after a while.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from .machine import Library
 
 SERIAL, BARRIER = 1, 2  # flags of a row: only thread 0 runs it; wait for the others before it
 ROW = 4  # words of a row: function, arguments, flags, unused
+_SPINS = 100  # looks at full speed, a few microseconds
+_TURNS = 500  # looks of an idle worker before it sleeps, the later ones a system call each
 _WORDS = 128  # words of the pool's memory, each group on a cache line of its own
 
 _ASSEMBLY = """
@@ -50,7 +54,7 @@ wait:
   br i1 %done, label %end, label %relax
 relax:
   PAUSE
-  %long = icmp ugt i64 %spins, 4000
+  %long = icmp ugt i64 %spins, SPINS
   br i1 %long, label %give, label %again
 give:
   %y = call i32 @sched_yield()
@@ -151,14 +155,20 @@ idle:
   %seen = phi i64 [0, %entry], [%new, %served]
   br label %spin
 spin:
-  %spins = phi i64 [0, %idle], [%more, %relax]
+  %spins = phi i64 [0, %idle], [%more, %next]
   %now = load atomic i64, ptr %pool seq_cst, align 8
   %fresh = icmp ne i64 %now, %seen
   br i1 %fresh, label %serve, label %relax
 relax:
   PAUSE
+  %polite = icmp ugt i64 %spins, SPINS
+  br i1 %polite, label %give, label %next
+give:
+  %y = call i32 @sched_yield()
+  br label %next
+next:
   %more = add i64 %spins, 1
-  %long = icmp ugt i64 %more, 6000
+  %long = icmp ugt i64 %more, TURNS
   br i1 %long, label %sleep, label %spin
 sleep:
   %l = call i32 @pthread_mutex_lock(ptr %mutex)
@@ -220,6 +230,7 @@ class Pool:
         start = -self._memory.ctypes.data % 64 // 8
         self._pool = self._memory[start:].ctypes.data
         text = _ASSEMBLY.replace("PAUSE", _PAUSES.get(platform.machine(), ""))
+        text = text.replace("SPINS", str(_SPINS)).replace("TURNS", str(_TURNS))
         if self.threads == 1:
             text = _without_threads(text)
         run = library.load(f"run {text}", lambda name: text.replace("@run(", f"@{name}("), {})
