@@ -4,6 +4,7 @@ from .activation import clip, gelu, leaky_relu, log_softmax, relu, sigmoid, silu
 from .dropout import Generator, dropout
 from .image import avg_pool2d, conv2d, max_pool2d
 from .loss import cross_entropy, mse, one_hot, square, var
+from .weighted import weighted_count, weighted_mean, weighted_var
 
 __all__ = [
     "Generator",
@@ -25,4 +26,7 @@ __all__ = [
     "softplus",
     "square",
     "var",
+    "weighted_count",
+    "weighted_mean",
+    "weighted_var",
 ]

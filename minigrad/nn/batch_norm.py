@@ -8,24 +8,52 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..functional import weighted_count, weighted_mean, weighted_var
 from ..ir import Node, ShapeError
 from ..passes.conventions import CONVENTIONS, CUMULATIVE, Convention
 from ..primitives import (
     Initializer,
+    Operand,
     advance,
+    as_node,
     at_inference,
     cast,
     count,
+    maximum,
     mean,
     reshape,
     state,
     track,
+    where,
 )
 from . import initializers
 from .layer import Constraint, Layer, Regularizer
 from .norms import batch_norm, normalize
 
 __all__ = ["CONVENTIONS", "CUMULATIVE", "BatchNorm", "Convention"]
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What the statistics of one call are taken over."""
+
+    x: Node
+    axes: tuple[int, ...]
+    weights: Node | None = None
+
+    def count(self) -> Node:
+        """How many elements a channel has, or their weight, [C]."""
+        if self.weights is None:
+            return count(self.x, self.axes, at_least=2)
+        return weighted_count(self.x, self.weights, self.axes)
+
+    def statistics(self) -> tuple[Node, Node]:
+        """Mean and biased variance, [C]."""
+        if self.weights is None:
+            mu = mean(self.x, self.axes, keepdims=True)
+            return mu, mean((self.x - mu) ** 2, self.axes)
+        mu = weighted_mean(self.x, self.weights, self.axes)
+        return mu, weighted_var(self.x, self.weights, self.axes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +121,17 @@ class BatchNorm(Layer):
             which in ("batch", "running"), f"statistics {which!r} is neither 'batch' nor 'running'"
         )
 
-    def build(self, x: Node) -> Node:
+    def __call__(self, x: Operand, weights: Operand | None = None) -> Node:
+        """``x`` normalised; with ``weights`` (a mask, or numbers) by the statistics of a part.
+
+        Weights stand beside ``x``, as in `minigrad.weighted_mean`. What has weight 0 influences
+        neither the rest nor the running statistics; a channel without any weight (an unbiased
+        variance: with a weight of 1 or less) leaves its running statistics as they are.
+        """
+        with self.inside():
+            return self.build(as_node(x), None if weights is None else as_node(weights))
+
+    def build(self, x: Node, weights: Node | None = None) -> Node:
         self.size(x, self.channel_axis, self.features)
         self.demand(
             x.ndim > 1, f"nothing to average over in {x.type}; add a batch axis", ShapeError
@@ -103,10 +141,11 @@ class BatchNorm(Layer):
         gamma, beta = self._scale_and_shift(x, channel)
         running_mean, running_var = self._running(x)
         eps = float(self.eps or 0)
+        batch = _Batch(x, axes, weights)
         if self.statistics == "running":
             shape = _beside(x, channel)
             m, s = (_like(running, x, shape) for running in (running_mean, running_var))
-            return self._observed(normalize(x, m, s, beta, gamma, eps), x, axes)
+            return self._observed(normalize(x, m, s, beta, gamma, eps), batch)
 
         y = batch_norm(
             x,
@@ -114,8 +153,11 @@ class BatchNorm(Layer):
             beta,
             axes=axes,
             eps=eps,
-            on_mean=lambda mu: self._tracked(mu, running_mean, _shaped(mu, running_mean.shape)),
-            on_variance=lambda v: self._tracked(v, running_var, self._variance(v, x, axes)),
+            weights=weights,
+            on_mean=lambda mu: self._tracked(mu, running_mean, mu, batch),
+            on_variance=lambda v: self._tracked(
+                v, running_var, self._variance(v, batch), batch, self._least
+            ),
         )
         return self._counted(y)
 
@@ -152,39 +194,55 @@ class BatchNorm(Layer):
             self.memory("running_var", x, self.moving_variance_initializer, shape),
         )
 
-    def _variance(self, v: Node, x: Node, axes: tuple[int, ...]) -> Node:
+    def _variance(self, v: Node, batch: _Batch) -> Node:
         """What the running variance tracks: v, or v * n / (n - 1)."""
         v = _shaped(v, (self.features,))
-        if not CONVENTIONS[self.convention].unbiased:
+        if not self._unbiased:
             return v
-        n = count(x, axes, at_least=2)
+        n = batch.count()
+        if batch.weights is not None:
+            return v * (n / maximum(n - 1, 1))  # a weight of 1 or less: see `_moved`
         return v * (n / (n - 1))
 
-    def _moved(self, running: Node, statistic: Node) -> Node:
-        """The next running value, in the precision of the running one."""
-        statistic = _like(statistic, running, statistic.type.shape)
+    @property
+    def _unbiased(self) -> bool:
+        return CONVENTIONS[self.convention].unbiased
+
+    @property
+    def _least(self) -> float:
+        """The weight above which there is a variance to track."""
+        return 1 if self._unbiased else 0
+
+    def _moved(self, running: Node, statistic: Node, batch: _Batch, least: float = 0) -> Node:
+        """The next running value, in the running one's precision; none for too little weight."""
+        statistic = _like(statistic, running, running.type.shape)
         if self.decay == CUMULATIVE:
             step = cast(self._steps() + 1, running.type.dtype)
-            return running + (statistic - running) / step
-        decay = float(self.decay or 0)
-        return decay * running + (1 - decay) * statistic
+            moved = running + (statistic - running) / step
+        else:
+            decay = float(self.decay or 0)
+            moved = decay * running + (1 - decay) * statistic
+        if batch.weights is None:
+            return moved
+        return where(batch.count() > least, moved, running)
 
-    def _tracked(self, statistic: Node, running: Node, observed: Node) -> Node:
+    def _tracked(
+        self, statistic: Node, running: Node, observed: Node, batch: _Batch, least: float = 0
+    ) -> Node:
         """The statistic, its running value standing for it at inference, moving if it shall."""
-        if self.update:
-            return track(statistic, running, self._moved(running, observed))
-        return at_inference(statistic, _like(running, statistic, statistic.type.shape))
+        if not self.update:
+            return at_inference(statistic, _like(running, statistic, statistic.type.shape))
+        return track(statistic, running, self._moved(running, observed, batch, least))
 
-    def _observed(self, y: Node, x: Node, axes: tuple[int, ...]) -> Node:
+    def _observed(self, y: Node, batch: _Batch) -> Node:
         """``y`` of the running statistics; these still move with the batch if ``update``."""
         if not self.update:
             return y
-        mu = mean(x, axes, keepdims=True)
-        v = mean((x - mu) ** 2, axes)
-        running_mean, running_var = self._running(x)
-        observed = _shaped(mu, (self.features,))
-        y = advance(y, running_mean, self._moved(running_mean, observed))
-        y = advance(y, running_var, self._moved(running_var, self._variance(v, x, axes)))
+        mu, v = batch.statistics()
+        running_mean, running_var = self._running(batch.x)
+        y = advance(y, running_mean, self._moved(running_mean, mu, batch))
+        tracked = self._variance(v, batch)
+        y = advance(y, running_var, self._moved(running_var, tracked, batch, self._least))
         return self._counted(y)
 
     def _counted(self, y: Node) -> Node:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -39,10 +40,14 @@ class Layer(ABC):
     _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __call__(self, x: Operand) -> Node:
+        with self.inside():
+            return self.build(as_node(x))
+
+    def inside(self) -> AbstractContextManager[Scope]:
+        """The layer's scope, the same at every call."""
         own = scope_path(self.name) if self.name else ()
         path = self._made.setdefault("path", HERE.scope.path + own)
-        with enter(Scope(path, HERE.scope.order)):
-            return self.build(as_node(x))
+        return enter(Scope(path, HERE.scope.order))
 
     @abstractmethod
     def build(self, x: Node) -> Node:

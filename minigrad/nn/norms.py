@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ..functional import weighted_mean, weighted_var
+from ..functional.weighted import without_unweighted
 from ..ir import Node, normalize_axes
 from ..primitives import Operand, as_node, floating, mean, reshape, sqrt
 
@@ -19,6 +21,7 @@ def batch_norm(
     *,
     axes: Sequence[int] = (0,),
     eps: float = 1e-3,
+    weights: Operand | None = None,
     on_mean: Callable[[Node], Node] = _itself,
     on_variance: Callable[[Node], Node] = _itself,
 ) -> Node:
@@ -30,6 +33,8 @@ def batch_norm(
     gamma, beta : scale and shift, broadcast against ``x``; None leaves the step out.
     axes : what the statistics reduce over: (0,) for [N,C], (0, 2, 3) for [N,C,H,W].
     eps : added to the variance, inside the root.
+    weights : a mask or weights for the statistics, see `weighted_mean`: padding (weight 0) is
+        normalised with the rest and influences nothing else.
     on_mean, on_variance : identity markers that a layer puts on the statistics.
 
     Returns a node of the type of ``x``. The variance is biased: it divides by n.
@@ -44,9 +49,14 @@ def batch_norm(
     axes = normalize_axes(axes, x.ndim)
     keepdims = axes != tuple(range(len(axes)))  # leading axes broadcast back by themselves
 
-    mu = on_mean(mean(x, axes, keepdims=keepdims))
-    c = x - mu
-    v = on_variance(mean(c**2, axes, keepdims=keepdims))
+    if weights is None:
+        mu = on_mean(mean(x, axes, keepdims=keepdims))
+        c = x - mu
+        v = on_variance(mean(c**2, axes, keepdims=keepdims))
+    else:
+        mu = on_mean(weighted_mean(x, weights, axes, keepdims=keepdims))
+        c = without_unweighted(x, weights) - mu
+        v = on_variance(weighted_var(x, weights, axes, keepdims=keepdims))
     r = sqrt(v + eps) ** -1
     x_hat = c * r
     return _scale_and_shift(x_hat, gamma, beta)
