@@ -20,13 +20,18 @@ def load(name: str):
     return module
 
 
-mlp, cnn = load("mlp"), load("cnn")
+mlp, cnn, resnet, rnn = load("mlp"), load("cnn"), load("resnet"), load("rnn")
 BUILDS = {
     "mlp": mlp.build,
     "mlp, norm after": lambda *a, **k: mlp.build(*a, norm="after", **k),
     "mlp, no norm": lambda *a, **k: mlp.build(*a, norm="none", **k),
     "mlp, dropout": lambda *a, **k: mlp.build(*a, dropout=0.5, **k),
     "cnn": cnn.build,
+    "resnet": resnet.build,
+    "rnn": rnn.build,
+    "rnn, batch norm": lambda *a, **k: rnn.build(*a, norm="batch", **k),
+    "rnn, batch norm per step": lambda *a, **k: rnn.build(*a, norm="batch per step", **k),
+    "rnn, no norm": lambda *a, **k: rnn.build(*a, norm="none", **k),
 }
 
 
