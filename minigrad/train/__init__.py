@@ -3,6 +3,7 @@
 from . import checkpoint, data, optim, schedule
 from .checkpoint import load, save
 from .loop import Epoch, Run, accuracy, fit, load_run, predict, save_run
+from .recalibrate import recalibrate
 
 __all__ = [
     "Epoch",
@@ -15,6 +16,7 @@ __all__ = [
     "load_run",
     "optim",
     "predict",
+    "recalibrate",
     "save",
     "save_run",
     "schedule",
