@@ -13,7 +13,7 @@ from ...ir import Node
 from .state import Array
 
 _POINTER = object.__basicsize__  # an array's first field is the address of its elements
-_DENSE = 0x101  # of an array's flags: C order, aligned
+_NDARRAY = np.ndarray
 
 
 def _measured() -> Callable[[Array], int]:
@@ -128,12 +128,10 @@ class Transfer:
         words = self._words
         for name, position, dtype, shape in rows:
             array = given.get(name)
-            if (
-                type(array) is not np.ndarray
-                or array.dtype is not dtype
-                or array.shape != shape
-                or array.flags.num & _DENSE != _DENSE
-            ):
+            if type(array) is not _NDARRAY or array.dtype is not dtype or array.shape != shape:
+                return False
+            flags = array.flags
+            if not (flags.c_contiguous and flags.aligned):
                 return False
             if position is not None:
                 words[position] = address_of(array)

@@ -18,7 +18,8 @@ from .sizes import product
 from .state import Array
 
 LINE = 64  # bytes; every buffer starts on a cache line of its own
-SMALL = 16384  # elements; less than that is not worth waking a thread
+SMALL = 16384  # elements; a kernel of less is not worth a second thread
+LITTLE = 65536  # and so is a whole table of less: barriers would cost more than they save
 
 
 @dataclass
@@ -66,8 +67,8 @@ def work_of(step: Step, dims: Mapping[str, int]) -> int:
         windows = row.windows
         return product(windows.axes.values()).value(dims)
     if row is not None:
-        sizes = [row.m, row.n, row.k, *row.batch]
-        return product(sizes).value(dims) // 8
+        m, n, k = (size.value(dims) for size in (row.m, row.n, row.k))
+        return product(row.batch).value(dims) * max(m * n * k // 8, m * k + k * n)
     count = product(task.axes.values()).value(dims)
     return count * max(1, len(step.kernel.tasks) // 2)
 
@@ -77,6 +78,8 @@ def flags_of(
 ) -> list[int]:
     """Which rows one thread does alone, and where threads have to wait for each other."""
     flags: list[int] = []
+    if sum(work_of(step, layout.dims) for step in steps) < LITTLE:
+        return [SERIAL] * len(steps)
     since: list[tuple[set[str], set[str], bool]] = []  # reads, writes, serial; since the last wait
     for step in steps:
         assert step.text is not None
