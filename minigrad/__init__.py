@@ -123,9 +123,11 @@ from .render import (
     render,
 )
 from .train import (
+    Gap,
     accuracy,
     checkpoint,
     data,
+    explain_gap,
     fit,
     load,
     load_run,
@@ -148,6 +150,7 @@ __all__ = [
     "Difference",
     "Executable",
     "FeedError",
+    "Gap",
     "Generator",
     "GradientError",
     "Graph",
@@ -191,6 +194,7 @@ __all__ = [
     "evaluate",
     "exp",
     "expand_dims",
+    "explain_gap",
     "fit",
     "gelu",
     "getitem",

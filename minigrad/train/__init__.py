@@ -2,15 +2,18 @@
 
 from . import checkpoint, data, optim, schedule
 from .checkpoint import load, save
+from .gap import Gap, explain_gap
 from .loop import Epoch, Run, accuracy, fit, load_run, predict, save_run
 from .recalibrate import recalibrate
 
 __all__ = [
     "Epoch",
+    "Gap",
     "Run",
     "accuracy",
     "checkpoint",
     "data",
+    "explain_gap",
     "fit",
     "load",
     "load_run",

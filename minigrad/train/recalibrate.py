@@ -127,6 +127,36 @@ class Probe:
         frozen = frozen_graph(graph, nodes, keep)
         return cls(tracked, dict(frozen.outputs))
 
+    def shaped(self, own: Mapping[str, Array]) -> tuple[Array, Array]:
+        """Weight and statistic of a batch, in the shape of the state."""
+        weight = np.broadcast_to(own["weight"], own["statistic"].shape)
+        return weight.reshape(self.tracked.shape), own["statistic"].reshape(self.tracked.shape)
+
+    def observed(self, own: Mapping[str, Array], rows: float) -> tuple[Array, Array]:
+        """What training tracks of a batch, and its weight: ``rows`` where nothing else is known."""
+        if "statistic" not in own:
+            moves, target = self._target(own)
+            return np.where(moves, rows, 0.0), target
+        weight, statistic = self.shaped(own)
+        return weight, statistic * _bessel(weight) if self.is_unbiased(own) else statistic
+
+    def is_unbiased(self, own: Mapping[str, Array]) -> bool:
+        """Whether the update tracks ``v * n / (n - 1)``: which its target is nearer to."""
+        if "centre" not in own:
+            return False
+        n, v = self.shaped(own)
+        moves, target = self._target(own)
+        usable = moves & (v > 0) & (n > 1)
+        ratio, factor = target[usable] / v[usable], _bessel(n)[usable]
+        nearer = np.abs(ratio - factor) < np.abs(ratio - 1)
+        return bool(usable.any() and nearer.all())
+
+    def _target(self, own: Mapping[str, Array]) -> tuple[Array, Array]:
+        """Whether the update moves the state, and what to; see `Tracked.target`."""
+        base, slope = (np.broadcast_to(own[k], self.tracked.shape) for k in ("base", "slope"))
+        moves = slope != 1
+        return moves, base / np.where(moves, 1 - slope, 1)
+
 
 @dataclass
 class Sums:
@@ -169,7 +199,7 @@ def _measured(
         rows = _rows(feed, graph)
         for i, probe in enumerate(probes):
             own = {role: np.asarray(values[f"{i} {role}"], np.float64) for role in probe.nodes}
-            unbiased[i] = unbiased[i] or _is_unbiased(own, probe)
+            unbiased[i] = unbiased[i] or probe.is_unbiased(own)
             _add(sums[i], own, probe, estimator, rows)
     if not seen:
         raise GraphError("recalibrate: there are no batches, nothing to take statistics of")
@@ -180,21 +210,11 @@ def _measured(
 
 
 def _add(sums: Sums, own: dict[str, Array], probe: Probe, estimator: str, rows: float) -> None:
-    shape = probe.tracked.shape
-    if "statistic" not in own:
-        moves = own["slope"] != 1
-        target = own["base"] / np.where(moves, 1 - own["slope"], 1)
-        sums.add(np.where(moves, float(rows), 0.0), target)
+    if "centre" not in own or estimator == "average":
+        sums.add(*probe.observed(own, rows))
         return
-    weight = np.broadcast_to(own["weight"], own["statistic"].shape).reshape(shape)
-    statistic = own["statistic"].reshape(shape)
-    if "centre" not in own:
-        sums.add(weight, statistic)
-    elif estimator == "pooled":
-        sums.add(weight, own["centre"].reshape(shape), weight * statistic)
-    else:
-        factor = _bessel(weight) if _is_unbiased(own, probe) else np.float64(1.0)
-        sums.add(weight, statistic * factor)
+    weight, statistic = probe.shaped(own)
+    sums.add(weight, own["centre"].reshape(statistic.shape), weight * statistic)
 
 
 def _result(probe: Probe, sums: Sums, pooled: bool, corrected: bool) -> Array:
@@ -209,21 +229,6 @@ def _result(probe: Probe, sums: Sums, pooled: bool, corrected: bool) -> Array:
         value = sums.squares / (sums.weight - 1 if corrected else sums.weight)
     found: Array = np.asarray(np.broadcast_to(value, probe.tracked.shape), state.dtype).copy()
     return found
-
-
-def _is_unbiased(own: dict[str, Array], probe: Probe) -> bool:
-    """Whether the update tracks ``v * n / (n - 1)``: which of the two its target is nearer to."""
-    if "centre" not in own:
-        return False
-    shape = probe.tracked.shape
-    v = own["statistic"].reshape(shape)
-    n = np.broadcast_to(own["weight"], own["statistic"].shape).reshape(shape)
-    usable = (own["slope"] != 1) & (v > 0) & (n > 1)
-    if not usable.any():
-        return False
-    ratio = (own["base"] / np.where(usable, 1 - own["slope"], 1))[usable] / v[usable]
-    factor = _bessel(n)[usable]
-    return bool((np.abs(ratio - factor) < np.abs(ratio - 1)).all())
 
 
 def _bessel(n: Array) -> Array:

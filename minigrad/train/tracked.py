@@ -8,7 +8,7 @@ renormalisation, ghosts) the update still tells what it moves towards, if it is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,14 +107,21 @@ def beneath_views(node: Node) -> Node:
     return node
 
 
-def frozen_graph(graph: Graph, outputs: dict[str, Node], keep: Iterable[Node]) -> Graph:
+def frozen_graph(
+    graph: Graph,
+    outputs: Mapping[str, Node],
+    keep: Iterable[Node],
+    instead: Mapping[Node, Node] | None = None,
+) -> Graph:
     """``outputs`` as the inference graph computes them, but for the nodes in ``keep``.
 
-    What is kept is computed from the batch, all else that inference replaces is replaced.
+    What is kept is computed from the batch, all else that inference replaces is replaced; by
+    what ``instead`` says, where it says something.
     """
     kept = set(keep)
-    replaced = {n: stand_in for n, stand_in in _stand_ins(graph).items() if n not in kept}
-    return to_inference(Graph((), outputs, (), replaced))
+    replaced = {**_stand_ins(graph), **(instead or {})}
+    replaced = {node: stand_in for node, stand_in in replaced.items() if node not in kept}
+    return to_inference(Graph((), dict(outputs), (), replaced))
 
 
 def _stand_ins(graph: Graph) -> dict[Node, Node]:
