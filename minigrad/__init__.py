@@ -120,6 +120,7 @@ from .primitives import (
     where,
 )
 from .render import (
+    explore,
     render,
 )
 from .train import (
@@ -194,6 +195,7 @@ __all__ = [
     "evaluate",
     "exp",
     "expand_dims",
+    "explore",
     "explain_gap",
     "fit",
     "gelu",

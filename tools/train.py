@@ -5,6 +5,7 @@
     python tools/train.py models/cnn.py --data mnist --augment --optimiser nesterov --lr 0.1
     python tools/train.py models/mlp.py --checkpoint out/mlp.safetensors --every 50
     python tools/train.py models/mlp.py --checkpoint out/mlp.safetensors --resume --epochs 40
+    python tools/train.py models/mlp.py --record out/mlp.npz --checkpoint out/mlp.safetensors
 
 A model file is Python with a function build(batch="N", **options) -> Graph, whose graph has the
 inputs x and t and the outputs logits and loss; --set passes options to it. The number of inputs,
@@ -19,6 +20,10 @@ example the same answer whatever else is in its batch. The second is the honest 
 A checkpoint holds weights, running statistics, optimiser slots, counters and the order of the
 data; --resume goes on from it bit for bit as if the run had never stopped. Give it the same
 options again, but for --epochs.
+
+--record keeps, every --record-every steps, what each batch norm saw beside what it remembers, the
+norm of every gradient and percentiles of what every layer gives; tools/explore.py puts a slider
+over it, and minigrad.train.record says what is in the file.
 """
 
 from __future__ import annotations
@@ -115,6 +120,7 @@ def train(args: argparse.Namespace) -> None:
     graph = optimised(graph, args, steps)
     weights = sum(math.prod(p.shape) for p in graph.parameters)
     print(f"{args.model}: {weights} weights; {len(train_part)} examples, {len(test_part)} held out")
+    recorder = mg.train.Recorder(graph, args.record_every) if args.record else None
     run = mg.fit(
         graph,
         train_part,
@@ -126,9 +132,13 @@ def train(args: argparse.Namespace) -> None:
         resume=mg.load_run(args.checkpoint, graph) if args.resume else None,
         checkpoint=args.checkpoint,
         every=args.every,
+        before_step=recorder,
         on_epoch=print,
         check_finite=args.check_finite,
     )
+    if recorder is not None:
+        mg.train.save_record(args.record, recorder.recording)
+        print(f"recording {args.record}: {len(recorder.steps)} steps")
     if "logits" in graph.outputs:
         training, inference = accuracies(graph, run.state, test_part)
         print(f"test accuracy of the training graph  {training:.2%}")
@@ -178,6 +188,8 @@ def parser() -> argparse.ArgumentParser:
     add("--checkpoint", type=Path, help="keep the run in this safetensors file")
     add("--every", type=int, metavar="STEPS", help="save that often too, not only after an epoch")
     add("--resume", action="store_true", help="go on from --checkpoint")
+    add("--record", type=Path, metavar="FILE", help="record the run: .npz, or .jsonl as text")
+    add("--record-every", type=int, default=10, metavar="STEPS", help="one step in so many (10)")
     add("--check-finite", action="store_true", help="name the first node that is not finite (slow)")
     return found
 
@@ -187,8 +199,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.resume and not args.checkpoint:
         sys.exit("train.py: --resume goes on from a checkpoint; give --checkpoint too")
     try:
-        if args.checkpoint:
-            args.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        for kept in (args.checkpoint, args.record):
+            if kept:
+                kept.parent.mkdir(parents=True, exist_ok=True)
         train(args)
     except (mg.GraphError, ModelError, ImportError, OSError) as error:
         sys.exit(f"train.py: {error}")

@@ -1,4 +1,7 @@
-"""Pictures of graphs: ``mg.render(graph, "bn1.svg", region="bn1", gradients=True)``."""
+"""Pictures of graphs: ``mg.render(graph, "bn1.svg", region="bn1", gradients=True)``.
+
+``mg.explore(graph, "page.html")`` writes an interactive page instead, see `page`.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ from typing import Any
 from ..ir import FUNCTIONS, Graph, Node
 from .dot import dot_text
 from .output import Drawing, format_of
+from .page import Page, explore
 from .scene import View, compose
 
-__all__ = ["Drawing", "render"]
+__all__ = ["Drawing", "Page", "explore", "render"]
 
 
 def render(

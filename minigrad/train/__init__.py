@@ -4,10 +4,13 @@ from . import checkpoint, data, optim, schedule
 from .checkpoint import load, save
 from .gap import Gap, explain_gap
 from .loop import Epoch, Run, accuracy, fit, load_run, predict, save_run
+from .record import Recorder, Recording, load_record, save_record
 from .recalibrate import recalibrate
 
 __all__ = [
     "Epoch",
+    "Recorder",
+    "Recording",
     "Gap",
     "Run",
     "accuracy",
@@ -16,11 +19,13 @@ __all__ = [
     "explain_gap",
     "fit",
     "load",
+    "load_record",
     "load_run",
     "optim",
     "predict",
     "recalibrate",
     "save",
+    "save_record",
     "save_run",
     "schedule",
 ]

@@ -86,6 +86,7 @@ def fit(
     resume: Run | None = None,
     checkpoint: PathLike | None = None,
     every: int | None = None,
+    before_step: Callable[[State, Dataset], None] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     progress: bool | None = None,
     check_finite: bool = False,
@@ -102,6 +103,7 @@ def fit(
     augment : ``(generator, x) -> x``, applied to every batch.
     resume : goes on from there, bit for bit as if it had never stopped; its seed counts.
     checkpoint, every : a file to save the run to, every so many steps and after every epoch.
+    before_step : called with the state and the batch of every step; a `Recorder`, say.
     on_epoch : called with each finished `Epoch`.
     progress : a progress bar; by default only on a terminal.
     check_finite : stop at the first node that is not finite, and name it (slow).
@@ -116,7 +118,10 @@ def fit(
         while run.order.epoch < epochs:
             for batch, after in batches(data, batch_size, run.order):
                 x = batch.x if augment is None else augment(run.order.generator(), batch.x)
-                run = _advance(step, run, batch.with_x(x), after, check_finite)
+                batch = batch.with_x(x)
+                if before_step is not None:
+                    before_step(run.state, batch)
+                run = _advance(step, run, batch, after, check_finite)
                 due = every and run.tally.steps % every == 0 and after.position
                 if checkpoint is not None and due:
                     save_run(checkpoint, run)
