@@ -3,6 +3,7 @@
 from .conventions import Converted, convert, debias
 from .dependence import Dependence, batch_dependence
 from .diff import Difference, Pair, Reader, Replacement, diff
+from .fold import Folding, fold, fold_report
 from .inference import to_inference
 from .retype import retype
 from .scalarize import scalarize
@@ -11,6 +12,7 @@ __all__ = [
     "Converted",
     "Dependence",
     "Difference",
+    "Folding",
     "Pair",
     "Reader",
     "Replacement",
@@ -18,6 +20,8 @@ __all__ = [
     "convert",
     "debias",
     "diff",
+    "fold",
+    "fold_report",
     "retype",
     "scalarize",
     "to_inference",
