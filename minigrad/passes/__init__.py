@@ -5,6 +5,7 @@ from .dependence import Dependence, batch_dependence
 from .diff import Difference, Pair, Reader, Replacement, diff
 from .fold import Folding, fold, fold_report
 from .inference import to_inference
+from .norms import Epsilon, Norm, find_norms
 from .retype import retype
 from .scalarize import scalarize
 
@@ -12,7 +13,9 @@ __all__ = [
     "Converted",
     "Dependence",
     "Difference",
+    "Epsilon",
     "Folding",
+    "Norm",
     "Pair",
     "Reader",
     "Replacement",
@@ -20,6 +23,7 @@ __all__ = [
     "convert",
     "debias",
     "diff",
+    "find_norms",
     "fold",
     "fold_report",
     "retype",

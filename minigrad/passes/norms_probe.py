@@ -1,0 +1,153 @@
+"""Numbers for `find_norms`: parts of a graph computed in float64 at random points.
+
+A `Trial` fixes the sizes of named dims and the values of weights; in each, the tensor under
+suspicion takes several values. Two trials differ in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ..ir import Dim, Node, is_leaf
+from .norms_flow import Flow
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+# Sizes of the first, second, ... named dim in each trial; all differ, so that axes do not mix up.
+_SIZES = ((5, 3, 7, 4, 2), (8, 6, 4, 3, 5))
+TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Sizes of named dims, and a value for every weight, drawn when it is asked for."""
+
+    dims: Mapping[str, int]
+    seed: int
+
+    @cached_property
+    def leaves(self) -> dict[Node, Array]:
+        return {}
+
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        return np.random.default_rng(self.seed)
+
+    def shape(self, shape: Iterable[Dim]) -> tuple[int, ...]:
+        return tuple([self.dims[d] if isinstance(d, str) else d for d in shape])
+
+    def draws(self, shape: Iterable[Dim]) -> list[Array]:
+        """Points in pairs ``x, -x``, so that a mean over them takes an odd function away.
+
+        The last pair is small: there an eps of 1e-12 stands out from the variance.
+        """
+        size = self.shape(shape)
+        points = [self.rng.normal(0.7, 1.0, size), self.rng.normal(-0.2, 2.0, size)]
+        points.append(self.rng.normal(0.0, 1e-3, size))
+        return [signed for point in points for signed in (point, -point)]
+
+    def leaf(self, node: Node) -> Array:
+        """The value of a leaf: the same whenever it is asked for."""
+        if node not in self.leaves:
+            self.leaves[node] = _leaf(node, self)
+        return self.leaves[node]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the nodes of a span are worth: by trial, by draw of the tensor under suspicion."""
+
+    tensor: Node
+    trials: Sequence[Trial]
+    draws: Sequence[Sequence[Mapping[Node, Array]]]
+
+    def stacked(self, node: Node, trial: int) -> Array:
+        """The values of ``node`` over the draws of a trial, along a new first axis."""
+        return np.stack([values[node] for values in self.draws[trial]])
+
+
+def sample(flow: Flow, tensor: Node, span: Sequence[Node], trials: Sequence[Trial]) -> Sample:
+    """Draw ``tensor`` at random and compute the span from it, in every trial."""
+    inside = {tensor, *span}
+    passive = flow.needed(o for node in span for o in node.inputs if o not in inside)
+    found = []
+    for trial in trials:
+        given: dict[Node, Array] = {}
+        compute(passive, given, trial)
+        draws = []
+        for point in trial.draws(tensor.shape):
+            values = {**given, tensor: point}
+            compute(span, values, trial)
+            draws.append(values)
+        found.append(draws)
+    return Sample(tensor, trials, found)
+
+
+def trials(named: Sequence[str], count: int = 2) -> list[Trial]:
+    """Independent trials; named dims have other sizes in each."""
+    return [
+        Trial({d: _SIZES[i % 2][k % 5] + (k // 5) * 4 for k, d in enumerate(named)}, seed=1 + i)
+        for i in range(count)
+    ]
+
+
+def compute(order: Iterable[Node], values: dict[Node, Array], trial: Trial) -> None:
+    """Fill in ``values`` for the nodes of a topological order, floats in float64."""
+    with np.errstate(all="ignore"):
+        for node in order:
+            if node not in values:
+                values[node] = _value(node, values, trial)
+
+
+def close(found: Array, expected: Array, tolerance: float = TOLERANCE) -> bool:
+    """Equal to ``tolerance`` of the largest element; never true for a NaN."""
+    if found.shape != expected.shape:
+        return False
+    if not found.size:
+        return False
+    return bool(np.abs(found - expected).max() <= tolerance * np.abs(expected).max() + 1e-300)
+
+
+def viewed(array: Array, steps: Sequence[Node], trial: Trial) -> Array:
+    """``array`` through some views of a graph."""
+    for step in steps:
+        array = _view(step, array, trial)
+    return array
+
+
+def _view(step: Node, array: Array, trial: Trial) -> Array:
+    if step.prim.name == "transpose" and array.ndim == len(step.attrs["axes"]):
+        return np.transpose(array, step.attrs["axes"])
+    return np.reshape(array, trial.shape(step.shape))
+
+
+def _value(node: Node, values: Mapping[Node, Array], trial: Trial) -> Array:
+    name = node.prim.name
+    if is_leaf(node):
+        return trial.leaf(node)
+    if name == "count":
+        shape = trial.shape(node.inputs[0].shape)
+        return np.asarray(float(np.prod([shape[axis] for axis in node.attrs["axis"]])))
+    operands = [values[operand] for operand in node.inputs]
+    if name == "cast" and node.type.is_float and node.inputs[0].type.is_float:
+        return operands[0]
+    attrs = dict(node.attrs)
+    if "shape" in attrs:
+        attrs["shape"] = trial.shape(attrs["shape"])
+    assert node.prim.eval is not None
+    found = np.asarray(node.prim.eval(np, *operands, **attrs))
+    return found.astype(np.float64) if node.type.is_float else found
+
+
+def _leaf(node: Node, trial: Trial) -> Array:
+    if node.prim.name == "constant":
+        value = np.asarray(node.attrs["value"])
+        return value.astype(np.float64) if node.type.is_float else value
+    if not node.type.is_float:
+        return np.ones(trial.shape(node.shape), node.dtype)
+    return trial.rng.uniform(0.5, 1.5, trial.shape(node.shape))  # positive: roots are taken of it
