@@ -221,7 +221,8 @@ def _running(match: RunningMatch, flow: Flow, origin: _Origin) -> Norm:
     axes = tuple([axis for axis in range(match.whole.ndim) if axis not in match.kept])
     return Norm(
         kind="batch", x=origin.node(match.whole), y=y, axes=axes, groups=None,
-        eps=Epsilon(_written(match.eps, flow), _written(match.outside, flow)), gamma=gamma, beta=beta, scale=scale, shift=shift,
+        eps=Epsilon(_written(match.eps, flow), _written(match.outside, flow)),
+        gamma=gamma, beta=beta, scale=scale, shift=shift,
         mean=origin.node(match.mean), variance=origin.node(match.variance),
         statistics="running", correction=0, forward=origin.nodes(match.forward),
     )  # fmt: skip

@@ -106,6 +106,9 @@ def _values(flow: Flow, match: Match, span: Sequence[Node], cotangent: Node) -> 
         rows = []
         for draw in draws:
             values = {node: draw[node] for node in (match.x, *match.forward) if node in draw}
+            shape = trial.shape(match.whole.shape)
+            values[match.whole] = gathered(draw[match.x], match.outer, trial, shape)
+            compute(match.outer, values, trial)
             values[cotangent] = trial.rng.normal(size=trial.shape(cotangent.shape))
             compute([n for n in passive if n is not cotangent], values, trial)
             compute(span, values, trial)

@@ -129,7 +129,8 @@ SPELLINGS: dict[str, tuple[tuple[Node, Node], Found]] = {
               * g + b, *N2), BN),
     "batch: scale and shift": (spell(bn_scale_shift, *N2), BN),
     "batch: x*scale - mu*scale": (
-        spell(lambda x, g, b: x * (s := g * (var(x, 0) + EPS) ** -0.5) - mu(x, 0) * s + b, *N2), BN),
+        spell(lambda x, g, b: x * (s := g * (var(x, 0) + EPS) ** -0.5) - mu(x, 0) * s + b,
+              *N2), BN),
     "batch: gamma over the root first": (
         spell(lambda x, g, b: (g / mg.sqrt(var(x, 0) + EPS)) * (x - mu(x, 0)) + b, *N2), BN),
     "batch: sums over n": (
@@ -142,7 +143,8 @@ SPELLINGS: dict[str, tuple[tuple[Node, Node], Found]] = {
     "batch: the mean minus x": (
         spell(lambda x, g, b: -(mu(x, 0) - x) / mg.sqrt(var(x, 0) + EPS) * g + b, *N2), BN),
     "batch: no keepdims": (
-        spell(lambda x, g, b: g * ((x - mg.mean(x, 0)) / mg.sqrt(mg.var(x, 0) + EPS)) + b, *N2), BN),
+        spell(lambda x, g, b: g * ((x - mg.mean(x, 0)) / mg.sqrt(mg.var(x, 0) + EPS)) + b,
+              *N2), BN),
     "batch: everything twice": (spell(bn_two_calls, *N2), BN),
     "batch: gamma before the root": (
         spell(lambda x, g, b: (x - mu(x, 0)) * g / mg.sqrt(var(x, 0) + EPS) + b, *N2), BN),
