@@ -11,10 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 
-import numpy as np
-
 from ..ir import HERE, Dim, Node, Shape, ShapeError, broadcast_shapes
-from ..primitives import add, broadcast_to, constant, mul, reshape, transpose
+from ..primitives import add, broadcast_to, mul, reshape, transpose
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,17 +57,6 @@ def on_behalf(node: Node) -> Iterator[None]:
         yield
     finally:
         HERE.scope, HERE.source = before
-
-
-def computed(op: Callable[..., Node], *operands: Node) -> Node:
-    """``op(*operands)``; of constants, the constant that it is."""
-    node = op(*operands)
-    if node.inputs == operands and all(o.prim.name == "constant" for o in operands):
-        assert node.prim.eval is not None
-        with np.errstate(all="ignore"):
-            value = node.prim.eval(np, *[o.attrs["value"] for o in operands], **node.attrs)
-        return constant(np.asarray(value, node.dtype))
-    return node
 
 
 def aligned(part: Node, rank: int) -> Node:
@@ -133,6 +120,12 @@ def reshape_groups(
             i, j = i + grow_left, j + (not grow_left)
         groups.append((tuple(range(first_i, i)), tuple(range(first_j, j))))
     return groups
+
+
+def no_larger(shape: Shape, than: Shape) -> bool:
+    """True when a tensor of one shape has, for any sizes of named dims, no more elements."""
+    (size, names), (limit, others) = _volume(shape), _volume(than)
+    return names == others and size <= limit
 
 
 def through_reshape(part: Node, before: Shape, after: Shape) -> Node:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from ..ir import Graph, Node, consumers, depending_on, place, rebuild
-from .fold_algebra import IDENTITY, Affine, on_behalf
-from .fold_rules import BACK, GROWING, PRODUCTS, STEPS, VIEWS, Reason, Sink
+from .fold_algebra import IDENTITY, Affine, no_larger, on_behalf
+from .fold_rules import BACK, PRODUCTS, STEPS, VIEWS, Reason, Sink
 
 NEXT_SCALE, NEXT_SHIFT, PREVIOUS_SCALE = PRODUCTS
 
@@ -152,49 +152,59 @@ def _sink(flow: Flow, node: Node, m: Affine) -> None:
     flow.maps[node] = Affine(None, shift)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Landing:
+    """How far the map of a value gets, why no further, and the later op that it ends in."""
+
+    lands: Lands
+    why: Reason = ""
+    at: Node | None = None
+
+
+_IN_WEIGHTS = _Landing(Lands.WEIGHT)
+
+
 def _landing(flow: Flow) -> dict[Node, Reason]:
     """The nodes whose map a reader needs written out, and did not before."""
-    lands: dict[Node, Lands] = {}
-    why: dict[Node, Reason] = {}
+    known: dict[Node, _Landing] = {}
     kept: dict[Node, Reason] = {}
     for node in reversed(flow.order):
-        lands[node], why[node] = Lands.WEIGHT, ""
-        single = flow.single(node)
-        if node in flow.results:
-            lands[node], why[node] = Lands.NOWHERE, "it is a result of the graph"
+        result = _Landing(Lands.NOWHERE, "it is a result of the graph")
+        found = result if node in flow.results else _IN_WEIGHTS
         for reader in flow.uses[node]:
-            found, reason = _behind(flow, reader, lands, why, single)
-            if found < lands[node]:
-                lands[node], why[node] = found, reason
+            behind = _behind(flow, node, reader, known)
+            if behind.lands < found.lands:
+                found = behind
+        known[node] = found
         # A view never keeps a map: where none may pass it, its operand lands nowhere either.
         fresh = node not in flow.kept and node.prim.name not in VIEWS
-        if lands[node] is Lands.NOWHERE and fresh and not flow.outgoing(node).is_identity:
-            kept[node] = why[node]
+        if found.lands is Lands.NOWHERE and fresh and not flow.outgoing(node).is_identity:
+            kept[node] = found.why
     return kept
 
 
-def _behind(
-    flow: Flow, reader: Node, lands: Mapping[Node, Lands], why: Mapping[Node, Reason], single: bool
-) -> tuple[Lands, Reason]:
-    """Where a map ends that enters ``reader``."""
-    where = place(reader.scope, reader.source)
+def _behind(flow: Flow, node: Node, reader: Node, known: Mapping[Node, _Landing]) -> _Landing:
+    """Where the map of ``node`` ends that enters ``reader``."""
+    name, where = reader.prim.name, place(reader.scope, reader.source)
     if reader in flow.refused:
-        return Lands.NOWHERE, flow.refused[reader] + where
+        return _Landing(Lands.NOWHERE, flow.refused[reader] + where)
     if reader in flow.sinks:
-        return Lands.WEIGHT, ""
-    name = reader.prim.name
+        return _IN_WEIGHTS
     if name in STEPS:
-        if lands[reader] is Lands.WEIGHT and reader not in flow.kept:
-            return Lands.WEIGHT, ""
-        if single:
-            return Lands.STEP, ""
-        return Lands.NOWHERE, f"of its several readers {name} needs the value{where}"
+        if known[reader].lands is Lands.WEIGHT and reader not in flow.kept:
+            return _IN_WEIGHTS
+        if flow.single(node):
+            return _Landing(Lands.STEP, "", reader)
+        return _Landing(Lands.NOWHERE, f"of its several readers {name} needs the value{where}")
     if name in VIEWS:
-        found = Lands.NOWHERE if reader in flow.kept else lands[reader]
-        if found is Lands.STEP and (name in GROWING or not single):
-            return Lands.NOWHERE, f"{name} would carry it to a larger or a second value{where}"
-        return found, why[reader]
-    return Lands.NOWHERE, f"{name} is not linear{where}"
+        found = known[reader]
+        if found.lands is Lands.STEP and found.at is not None:
+            if not flow.single(node):
+                return _Landing(Lands.NOWHERE, f"{name} would carry it to a second value{where}")
+            if not no_larger(found.at.shape, node.shape):
+                return _Landing(Lands.NOWHERE, f"{name} would carry it to a larger value{where}")
+        return found
+    return _Landing(Lands.NOWHERE, f"{name} is not linear{where}")
 
 
 def _pull(flow: Flow, node: Node) -> Pull | Reason:

@@ -18,7 +18,6 @@ from .fold_algebra import (
     Affine,
     aligned,
     changed,
-    computed,
     constant_along,
     fits_in,
     moved,
@@ -57,33 +56,33 @@ class Sink:
 
 def _add(node: Node, at: int, m: Affine) -> Affine | Reason:
     c = node.inputs[1 - at]
-    return Affine(m.scale, c if m.shift is None else computed(add, m.shift, c))
+    return Affine(m.scale, c if m.shift is None else add(m.shift, c))
 
 
 def _sub(node: Node, at: int, m: Affine) -> Affine | Reason:
     c = node.inputs[1 - at]
     if at == 0:
-        return Affine(m.scale, computed(neg, c) if m.shift is None else computed(sub, m.shift, c))
-    shift = c if m.shift is None else computed(sub, c, m.shift)
-    return Affine(computed(neg, _scale(node, m)), shift)
+        return Affine(m.scale, neg(c) if m.shift is None else sub(m.shift, c))
+    shift = c if m.shift is None else sub(c, m.shift)
+    return Affine(neg(_scale(node, m)), shift)
 
 
 def _mul(node: Node, at: int, m: Affine) -> Affine | Reason:
     c = node.inputs[1 - at]
-    scale = c if m.scale is None else computed(mul, m.scale, c)
-    return Affine(scale, changed(m.shift, lambda t: computed(mul, t, c)))
+    scale = c if m.scale is None else mul(m.scale, c)
+    return Affine(scale, changed(m.shift, lambda t: mul(t, c)))
 
 
 def _div(node: Node, at: int, m: Affine) -> Affine | Reason:
     if at == 1:
         return "a quotient is not affine in its denominator"
     c = node.inputs[1]
-    scale = computed(div, _scale(node, m), c)
-    return Affine(scale, changed(m.shift, lambda t: computed(div, t, c)))
+    scale = div(_scale(node, m), c)
+    return Affine(scale, changed(m.shift, lambda t: div(t, c)))
 
 
 def _neg(node: Node, at: int, m: Affine) -> Affine | Reason:
-    return Affine(_scale(node, m), m.shift).each(lambda part: computed(neg, part))
+    return Affine(_scale(node, m), m.shift).each(lambda part: neg(part))
 
 
 def _scale(node: Node, m: Affine) -> Node:
@@ -285,5 +284,3 @@ BACK: Mapping[str, Callable[[Node, Node], Node | Reason]] = MappingProxyType({
     "sum": _mean_back,
     "unfold": _unfold_back,
 })  # fmt: skip
-
-GROWING = ("unfold", "pad")  # views whose result is larger: a map left behind them costs more
