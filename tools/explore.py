@@ -45,6 +45,8 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 def explore(args: argparse.Namespace) -> list[str]:
     """Write the page that the command line asks for; what it prints."""
     module, options = load_model(args.model), parse_options(args.set)
+    state: Any = mg.load(args.state) if args.state else None
+    record = mg.train.load_record(args.record) if args.record else None
     part = prepared(args.data, 1 / 3, 0, "range")[0] if args.data else None
     if part is not None:
         options = fitting_options(module, part, options)
@@ -56,7 +58,6 @@ def explore(args: argparse.Namespace) -> list[str]:
         batch = shaped_for(graph, part).take(np.sort(chosen))
         feed = {node.name: getattr(batch, node.name) for node in graph.inputs}
         told = f"{len(batch)} examples of {args.data}"
-    state: Any = mg.load(args.state) if args.state else None
     weights = f"weights of {args.state}" if args.state else "weights as they start"
     out = args.out or Path(f"{args.model.stem}.html")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +66,7 @@ def explore(args: argparse.Namespace) -> list[str]:
         out,
         None if args.no_values else feed,
         state,
-        record=mg.train.load_record(args.record) if args.record else None,
+        record=record,
         gradients=not args.no_gradients,
         title=args.title or args.model.stem,
         limit=args.limit,

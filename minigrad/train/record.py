@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -161,7 +162,7 @@ def load_record(path: PathLike) -> Recording:
             }
             found = json.loads(first)["format"]
         else:
-            with np.load(source, allow_pickle=False) as file:
+            with np.load(io.BytesIO(source.read_bytes()), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             found = str(arrays.pop("format"))
         if found != FORMAT:
@@ -170,7 +171,7 @@ def load_record(path: PathLike) -> Recording:
         return _checked(_recording(arrays))
     except FileNotFoundError:
         raise CheckpointError(f"{path}: there is no such recording") from None
-    except (KeyError, IndexError, ValueError, TypeError, OSError, EOFError) as error:
+    except (KeyError, IndexError, ValueError, TypeError, OSError, EOFError, BadZipFile) as error:
         raise CheckpointError(f"{path}: holds no recording ({FORMAT}): {error}") from None
 
 

@@ -15,7 +15,6 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +87,8 @@ def json_text(data: Any) -> str:
 
 def asset(name: str) -> str:
     """A file of the package's assets."""
+    from importlib import resources
+
     return resources.files(__package__).joinpath("assets", name).read_text(encoding="utf-8")
 
 

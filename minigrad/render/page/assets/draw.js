@@ -173,11 +173,16 @@ function drawBand(view, plan, band, handlers) {
   return group;
 }
 
+// The left (-1) or right (1) end of a column's boxes, with room for wires.
 function edgeOf(plan, column, side) {
-  let edge = plan.centers[column];
-  for (const row of plan.rows) for (const item of row.items) if (item.column === column)
-    edge = side < 0 ? Math.min(edge, item.x - item.width / 2) : Math.max(edge, item.x + item.width / 2);
-  return edge + side * 20;
+  plan.edges ||= edgesOf(plan);
+  return plan.centers[column] + side * (plan.edges[column] + 20);
+}
+
+function edgesOf(plan) {
+  const half = new Array(plan.columns.total).fill(0);
+  for (const item of plan.items.values()) half[item.column] = Math.max(half[item.column], item.width / 2);
+  return half;
 }
 
 function drawWire(wire, leftmost) {

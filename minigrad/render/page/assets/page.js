@@ -40,6 +40,7 @@ function setView(key, keep) {
   app.view = view;
   app.closed = view.closed;
   app.selected = twin;
+  app.selectedItem = null;
   stop();
   app.step = -1;
   for (const button of $("switch").children) {
@@ -86,20 +87,20 @@ function redraw() {
   showStep();
 }
 
+// What is opened comes into sight whole; what is closed stays where it was.
 function toggle(scope) {
-  const anchor = app.plan.items.get(`s${scope}`) || app.plan.bands.find((band) => band.scope === scope);
-  const before = anchor ? (anchor.top ?? anchor.y - (anchor.scope === scope && anchor.key ? anchor.height / 2 : 0)) : 0;
+  const band = app.plan.bands.find((b) => b.scope === scope);
+  const y = band ? band.y : 0, middle = app.plan.width / 2;
   if (app.closed.has(scope)) app.closed.delete(scope);
   else app.closed.add(scope);
-  const oldWidth = app.plan.width;
   redraw();
-  const after = app.plan.items.get(`s${scope}`) || app.plan.bands.find((band) => band.scope === scope);
-  if (after) { // what was clicked stays under the pointer
-    const y = after.key ? after.y - after.height / 2 : after.y;
-    app.camera.y += (before - y) * app.camera.k;
-    app.camera.x += (oldWidth - app.plan.width) / 2 * app.camera.k;
-  }
-  move();
+  const item = app.plan.items.get(`s${scope}`);
+  if (item && band) {
+    app.camera.y += (y - (item.y - item.height / 2)) * app.camera.k;
+    app.camera.x += (middle - app.plan.width / 2) * app.camera.k;
+    move();
+    keepInSight(item);
+  } else app.showScope(app.view.scopes[scope]);
   remember();
 }
 app.toggle = toggle;
