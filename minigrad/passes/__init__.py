@@ -5,6 +5,7 @@ from .dependence import Dependence, batch_dependence
 from .diff import Difference, Pair, Reader, Replacement, diff
 from .fold import Folding, fold, fold_report
 from .inference import to_inference
+from .lint import Finding, lint
 from .norms import Epsilon, Norm, find_norms
 from .retype import retype
 from .scalarize import scalarize
@@ -14,6 +15,7 @@ __all__ = [
     "Dependence",
     "Difference",
     "Epsilon",
+    "Finding",
     "Folding",
     "Norm",
     "Pair",
@@ -26,6 +28,7 @@ __all__ = [
     "find_norms",
     "fold",
     "fold_report",
+    "lint",
     "retype",
     "scalarize",
     "to_inference",
