@@ -35,11 +35,12 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reader:
-    """A pair that reads a replaced operand, and at which position."""
+    """A pair that reads a replaced operand, and at which position each half does."""
 
     before: Node
     after: Node
     position: int
+    after_position: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -210,7 +211,7 @@ def _pair(a: Node, b: Node, partner: Mapping[Node, Node], classes: Classes) -> P
 
 def _moved_operands(
     a: Node, b: Node, partner: Mapping[Node, Node], classes: Classes
-) -> list[tuple[int, Node, Node]]:
+) -> list[tuple[int, int, Node, Node]]:
     """Positions where ``b`` reads something else than ``a``; the two of a sum may change places."""
 
     def alike(p: Node, q: Node) -> bool:
@@ -220,10 +221,10 @@ def _moved_operands(
         straight = [alike(p, q) for p, q in zip(a.inputs, b.inputs, strict=True)]
         crossed = [alike(p, q) for p, q in zip(a.inputs, b.inputs[::-1], strict=True)]
         if sum(crossed) > sum(straight):
-            pairs = zip(range(2), a.inputs, b.inputs[::-1], strict=True)
-            return [(i, p, q) for i, p, q in pairs if not crossed[i]]
-    pairs = zip(range(len(a.inputs)), a.inputs, b.inputs, strict=False)
-    return [(i, p, q) for i, p, q in pairs if not alike(p, q)]
+            pairs = zip(a.inputs, b.inputs[::-1], strict=True)
+            return [(i, 1 - i, p, q) for i, (p, q) in enumerate(pairs) if not crossed[i]]
+    pairs = zip(a.inputs, b.inputs, strict=False)
+    return [(i, i, p, q) for i, (p, q) in enumerate(pairs) if not alike(p, q)]
 
 
 def _replacements(
@@ -237,8 +238,9 @@ def _replacements(
     outputs: dict[tuple[Node, Node], list[str]] = {}
     updates: dict[tuple[Node, Node], list[str]] = {}
     for pair in matched:
-        for i, p, q in _moved_operands(pair.before, pair.after, partner, classes):
-            readers.setdefault((p, q), []).append(Reader(pair.before, pair.after, i))
+        for i, j, p, q in _moved_operands(pair.before, pair.after, partner, classes):
+            row = Reader(pair.before, pair.after, i, j)
+            readers.setdefault((p, q), []).append(row)
     values = {u.state.name: u.value for u in after.updates}
     for name, node in before.outputs.items():
         if (other := after.outputs.get(name)) is not None:

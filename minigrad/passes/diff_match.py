@@ -74,7 +74,9 @@ def exact(value: Any) -> Hashable:
         return value.hex()  # 0.0 and -0.0 are equal, and not the same
     if callable(value):
         return getattr(value, "__qualname__", type(value).__qualname__)
-    return value, type(value).__name__
+    if isinstance(value, Hashable):
+        return value, type(value).__name__
+    return repr(value)
 
 
 def match(before: Graph, after: Graph, classes: Classes) -> dict[Node, Node]:

@@ -17,7 +17,7 @@ import numpy as np
 from ..ir import Graph, GraphError, Node, substitute
 from .fold_algebra import IDENTITY, Affine
 from .fold_build import Built, Fold, Refusal, build, refusals
-from .fold_check import Point, Rounding, points, roundings, verify
+from .fold_check import Point, Rounding, points, roundings, verify, verify_numbers, with_values
 from .fold_plan import Flow, survey
 from .fold_values import Frozen, checked_state, freeze, frozen_graph
 
@@ -72,10 +72,10 @@ def fold(graph: Graph, state: Mapping[str, Any] | None = None) -> Graph:
     ----------
     graph : an inference graph (`to_inference`).
     state : numbers for every parameter and state, as an executable returns them. Without them the
-        folded weights are nodes computed from the parameters, and any state of ``graph`` runs the
-        folded graph. With them the folded weights are new parameters that start from numbers,
-        rounded once from float64: ``mg.compile(folded).init_state()`` has them, and what runs is
-        products and biases alone.
+        folded weights are nodes computed from the parameters, in every call anew, and any state of
+        ``graph`` runs the folded graph. With them the folded weights are new parameters that start
+        from numbers, rounded once from float64: ``mg.compile(folded).init_state()`` has them, and
+        what runs is products and biases alone.
 
     Raises GraphError for a graph with updates (it is still training) and, naming the rule, when a
     value would change; FeedError for a state that does not fit.
@@ -118,7 +118,7 @@ def _fold(graph: Graph, state: Mapping[str, Any] | None, measure: bool) -> Foldi
     known = None if state is None else checked_state(graph, state)
     flow = survey(graph)
     built = build(flow)
-    tested = list(points(graph, known))
+    tested = points(graph, known)
     verify(flow, build(flow, pulling=False), built, tested)
     outputs = {name: built.value[node] for name, node in graph.outputs.items()}
     folded = Graph(graph.inputs, outputs)
@@ -126,6 +126,7 @@ def _fold(graph: Graph, state: Mapping[str, Any] | None, measure: bool) -> Foldi
     if known is not None:
         frozen = freeze(folded, known)
         folded = frozen_graph(folded, frozen)
+        verify_numbers(graph, folded, tested, frozen)
     found: tuple[Rounding, ...] = ()
     if measure:
         found = _measured(flow, built, frozen, tested)
@@ -148,11 +149,11 @@ def _measured(
         if node in flow.kept and built.value[node] is not node:
             maps[node] = flow.maps[node]
     for node in flow.graph.outputs.values():
-        if built.value[node] is not node:
+        if built.value[node] is not node and node.type.is_float:
             maps.setdefault(node, IDENTITY)
     new = substitute([built.value[node] for node in maps], frozen.replacement)
     pairs = [(n, other, m) for (n, m), other in zip(maps.items(), new, strict=True)]
-    after = [Point({**p.leaves, **frozen.values}, p.dims) for p in tested]
+    after = [with_values(point, frozen) for point in tested]
     return roundings(pairs, tested, after, frozen.rounded)
 
 

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -18,9 +18,11 @@ from .fold_build import MERGED, Built
 from .fold_plan import NEXT_SCALE, NEXT_SHIFT, PREVIOUS_SCALE, Flow, Pull
 from .fold_rounding import Array, run
 from .fold_rules import STEPS, VIEWS
+from .fold_values import Frozen
 from .retype import retyped
 
 POINTS = 2
+NUMBERS = "numbers in the place of weights"
 _SLACK = 16  # times the bound of rounding: float64 tests a rule, it does not time its luck
 
 
@@ -63,23 +65,40 @@ class Rounding:
         )
 
 
-def points(graph: Graph, state: Mapping[str, Any] | None, seed: int = 0) -> Iterator[Point]:
-    """Random inputs; weights and states as given, or moved upwards at random from their start.
+def points(graph: Graph, state: Mapping[str, Any] | None, seed: int = 0) -> list[Point]:
+    """Random inputs; weights and states as given, or moved at random from where they start.
 
-    Upwards, so that what starts at 1 or 0 and must not be negative, a variance, stays so. A point
-    at which a result of the graph is not finite is passed over for a tamer one.
+    States move upwards, so that what starts at 1 or 0 and must not be negative, a variance, stays
+    so; parameters by as much as they spread. A point that does not run, or whose results are not
+    finite, is passed over for a tamer one; GraphError when none is left that could show something.
     """
     random = np.random.default_rng(seed)
+    found = [_point(graph, state, random) for _ in range(POINTS)]
+    usable = [point for point in found if point is not None]
+    if not usable:
+        raise GraphError(
+            "fold: no result of the graph is finite at random points, so that folding cannot be "
+            "checked; is a running variance negative, or an input out of its domain?"
+        )
+    return usable
+
+
+def _point(
+    graph: Graph, state: Mapping[str, Any] | None, random: np.random.Generator
+) -> Point | None:
     sizes = dict.fromkeys(d for n in graph.nodes for d in n.shape if isinstance(d, str))
-    for _ in range(POINTS):
+    leaves = [n for n in dict.fromkeys([*graph.inputs, *graph.leaves]) if n.name]
+    results = list(graph.outputs.values())
+    for spread in (1.0, 0.3, 0.03):
         dims = {name: 2 + i + int(random.integers(3)) for i, name in enumerate(sizes)}
-        for spread in (1.0, 0.3, 0.03):
-            leaves = {n.name: _numbers(n, dims, state, spread, random)
-                      for n in dict.fromkeys([*graph.inputs, *graph.leaves]) if n.name}  # fmt: skip
-            found, _ = run(graph.outputs.values(), leaves, dims)
-            if all(np.isfinite(found[n]).all() for n in graph.outputs.values()):
-                break
-        yield Point(leaves, dims)
+        fed = {leaf.name: _numbers(leaf, dims, state, spread, random) for leaf in leaves}
+        try:
+            found, _ = run(results, fed, dims)
+        except (IndexError, ValueError):  # a random label beyond the table that it indexes
+            continue
+        if all(np.isfinite(found[n]).any() or not found[n].size for n in results):
+            return Point(fed, dims)
+    return None
 
 
 def verify(flow: Flow, mapped: Built, built: Built, tested: Sequence[Point]) -> None:
@@ -89,21 +108,58 @@ def verify(flow: Flow, mapped: Built, built: Built, tested: Sequence[Point]) -> 
     """
     claims = [(_rule(flow, n), n, flow.maps[n].of(mapped.core[n])) for n in flow.maps]
     for node in dict.fromkeys([*flow.kept, *flow.graph.outputs.values()]):
-        if built.value[node] is not node:
+        if built.value[node] is not node and node.type.is_float:
             pulled = isinstance(flow.pulls.get(node), Pull)
             claims.append((PREVIOUS_SCALE if pulled else MERGED, node, built.value[node]))
-    wide = retyped([n for _, old, new in claims for n in (old, new)], np.float64)
-    roots = [wide[n] for _, old, new in claims for n in (old, new)]
+    wide = _in_float64(claims)
     for point in tested:
-        values, bounds = run(roots, point.leaves, point.dims, unit=2.0**-53)
-        for rule, old, new in claims:
-            a, b = wide[old], wide[new]
-            if not _agree(values[a], values[b], bounds[a] + bounds[b]):
-                off = float(np.nanmax(np.abs(values[a] - values[b])))
-                raise GraphError(
-                    f"fold: rule {rule!r} changes {old.prim.name} {old.type} by up to {off:.3g} at "
-                    f"a random point{place(old.scope, old.source)}; the graph is not folded"
-                )
+        _check(claims, wide, point, point, {})
+
+
+def verify_numbers(before: Graph, after: Graph, tested: Sequence[Point], frozen: Frozen) -> None:
+    """Raise GraphError unless a graph of numbers gives the results of the graph it came from."""
+    claims = [
+        (NUMBERS, node, after.outputs[name])
+        for name, node in before.outputs.items()
+        if node.type.is_float
+    ]
+    wide = _in_float64(claims)
+    for point in tested:
+        _check(claims, wide, point, with_values(point, frozen), frozen.rounded)
+
+
+def with_values(point: Point, frozen: Frozen) -> Point:
+    """The same point for the graph whose weights are numbers."""
+    return Point({**point.leaves, **frozen.values}, point.dims)
+
+
+Claim: TypeAlias = tuple[str, Node, Node]  # a rule, an old node, the new one of the same value
+
+
+def _in_float64(claims: Sequence[Claim]) -> dict[Node, Node]:
+    return retyped([node for _, old, new in claims for node in (old, new)], np.float64)
+
+
+def _check(
+    claims: Sequence[Claim],
+    wide: Mapping[Node, Node],
+    one: Point,
+    other: Point,
+    rounded: Mapping[str, Array],
+) -> None:
+    """Compare old and new values in float64; the first claim that fails is named."""
+    unit = 2.0**-53
+    values, bounds = run([wide[old] for _, old, _ in claims], one.leaves, one.dims, unit)
+    news = [wide[new] for _, _, new in claims]
+    found, errors = run(news, other.leaves, other.dims, unit, rounded)
+    for rule, old, new in claims:
+        a, b = values[wide[old]], found[wide[new]]
+        if not _agree(a, b, bounds[wide[old]] + errors[wide[new]]):
+            off = float(np.max(np.abs(a - b), where=np.isfinite(a - b), initial=0.0))
+            raise GraphError(
+                f"fold: rule {rule!r} changes {old.prim.name} {old.type} by up to {off:.3g} at "
+                f"a random point{place(old.scope, old.source)}; the graph is not folded"
+            )
 
 
 def roundings(
@@ -138,7 +194,7 @@ def roundings(
 def _bounded(
     roots: Sequence[Node], point: Point, rounded: Mapping[str, Array], plain: Sequence[Node]
 ) -> tuple[dict[Node, Array], dict[Node, Array]]:
-    unit = float(np.finfo(plain[0].dtype).eps) / 2
+    unit = max(float(np.finfo(node.dtype).eps) for node in plain) / 2
     return run(roots, point.leaves, point.dims, unit, rounded)
 
 
@@ -151,12 +207,16 @@ def _by_channel(error: Array, shape: tuple[int, ...], m: Affine) -> Array:
 
 
 def _agree(a: Array, b: Array, bound: Array) -> bool:
-    """Within the rounding of float64; where an op has no known bound, within 1e-9 of the scale."""
-    usable = np.isfinite(a) & np.isfinite(b)
-    size = float(np.max(np.abs(a[usable]), initial=0.0))
+    """Within the rounding of float64; where an op has no known bound, within 1e-9 of the scale.
+
+    What was finite must be finite; what was not may be anything.
+    """
+    if a.shape != b.shape:
+        return False
+    finite = np.isfinite(a)
+    size = float(np.max(np.abs(a), where=finite, initial=0.0))
     limit = np.where(np.isfinite(bound), _SLACK * bound, 1e-9 * size) + 1e-300
-    off = np.where(usable, np.abs(np.where(usable, a, 0) - np.where(usable, b, 0)), 0)
-    return bool((off <= limit).all()) and a.shape == b.shape
+    return bool(np.all((np.abs(a - b) <= limit) | ~finite))
 
 
 def _rule(flow: Flow, node: Node) -> str:
@@ -181,8 +241,12 @@ def _numbers(
     if leaf.prim.name != "input":
         if state is not None:
             return np.asarray(state[leaf.name], leaf.dtype)
-        start = np.asarray(initial_value(leaf, 0))
-        return np.asarray(start + spread * random.random(shape) * (kind == "f"), leaf.dtype)
+        start = initial_value(leaf, 0)
+        if kind == "f" and leaf.prim.name == "parameter" and spread == 1:
+            moved = random.standard_normal(shape) * (float(np.std(start)) or 0.5)
+        else:
+            moved = spread * random.random(shape) * (kind == "f")
+        return np.asarray(start + moved, leaf.dtype)
     if kind != "f":
-        return random.integers(0, 2, shape).astype(leaf.dtype)
+        return random.integers(0, 1 + (spread == 1), shape).astype(leaf.dtype)
     return np.asarray(spread * random.standard_normal(shape), leaf.dtype)

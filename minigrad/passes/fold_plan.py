@@ -115,7 +115,15 @@ def _follow(flow: Flow) -> None:
             elif name in VIEWS:
                 _note(flow, node, VIEWS[name].apply(node, 0, m))
             else:
-                flow.refused[node] = f"{name} is not linear"
+                linear = name in (
+                    "concatenate",
+                    "cast",
+                    "stop_gradient",
+                    "broadcast_to",
+                    "take",
+                    "fold",
+                )
+                flow.refused[node] = f"no rule passes {name}" if linear else f"{name} is not linear"
 
 
 def _step(flow: Flow, node: Node, operand: Node, m: Affine) -> None:
@@ -204,7 +212,7 @@ def _behind(flow: Flow, node: Node, reader: Node, known: Mapping[Node, _Landing]
             if not no_larger(found.at.shape, node.shape):
                 return _Landing(Lands.NOWHERE, f"{name} would carry it to a larger value{where}")
         return found
-    return _Landing(Lands.NOWHERE, f"{name} is not linear{where}")
+    return _Landing(Lands.NOWHERE, f"{name} reads no map{where}")
 
 
 def _pull(flow: Flow, node: Node) -> Pull | Reason:

@@ -128,6 +128,24 @@ def _pad(node: Node, at: int, m: Affine) -> Affine | Reason:
     return m
 
 
+def _slice(node: Node, at: int, m: Affine) -> Affine | Reason:
+    """The same slice, but of axes of size 1 all there is."""
+
+    def cut(part: Node) -> Node:
+        part = aligned(part, node.ndim)
+        attrs = {
+            key: tuple(
+                [whole if d == 1 else b for d, b in zip(part.shape, node.attrs[key], strict=True)]
+            )
+            for key, whole in (("start", 0), ("stop", 1), ("step", 1))
+        }
+        return trimmed(
+            part if constant_along(part, range(part.ndim)) else rebuild(node, (part,), attrs)
+        )
+
+    return m.each(cut)
+
+
 def _mean(node: Node, at: int, m: Affine) -> Affine | Reason:
     x, axes = node.inputs[0], node.attrs["axis"]
     if m.scale is not None and not constant_along(aligned(m.scale, x.ndim), axes):
@@ -246,6 +264,7 @@ VIEWS: Mapping[str, Rule] = MappingProxyType({
     "unfold": Rule("windows", "f(s x + t) = f(s) f(x) + f(t)", "always", _unfold),
     "pad": Rule("pad with zeros", "f(s x) = s f(x)",
                 "zeros are padded, there is no shift, s is constant along the padded axes", _pad),
+    "slice": Rule("slice", "f(s x + t) = f(s) f(x) + f(t)", "always", _slice),
     "mean": Rule("mean", "M(s x + t) = s M(x) + M(t)", "s is constant along the axes", _mean),
     "sum": Rule("sum", "S(s x + t) = s S(x) + S(t)",
                 "s is constant along the axes, whose sizes are known", _mean),

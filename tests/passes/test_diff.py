@@ -65,6 +65,15 @@ def test_the_readers_of_a_replaced_operand_are_told_with_its_position() -> None:
     assert mean.readers[0].after.inputs[1] is mean.after
 
 
+def test_a_crossed_operand_has_a_position_in_each_half() -> None:
+    x, y = mg.input("x", 3), mg.input("y", 3)
+    before = mg.Graph([x, y], mg.exp(x) * mg.tanh(y))
+    after = mg.Graph([x, y], mg.sqrt(y) * mg.exp(x))
+    (row,) = mg.diff(before, after).replaced
+    assert [(r.position, r.after_position) for r in row.readers] == [(1, 0)]
+    assert (row.before.prim.name, row.after.prim.name) == ("tanh", "sqrt")
+
+
 def test_statistics_of_an_image_are_replaced_by_reshaped_states() -> None:
     x = mg.input("x", ("N", 3, 8, 8))
     train = mg.Graph([x], {"y": block(x, image=True)})

@@ -114,6 +114,16 @@ def test_a_scale_goes_back_past_mean_pooling_into_the_layer_before() -> None:
     assert_same(graph, report.graph)
 
 
+def test_a_norm_goes_past_a_slice_into_the_layer_that_reads_it() -> None:
+    graph = infer(
+        picture(), mg.tanh, bn("bn", 3, 1), lambda v: v[:, 1:, 2:5, ::2], nn.Conv2d(4, 2, name="c")
+    )
+    report = mg.fold_report(graph)
+    assert {(NEXT_SCALE, "c"), (NEXT_SHIFT, "c")} <= set(rules(report))
+    assert varying(report.graph)["mul"] == 0
+    assert_same(graph, report.graph)
+
+
 def test_gamma_and_beta_of_a_layer_norm_go_into_the_next_layer() -> None:
     """No rule knows a batch norm: the affine end of any normaliser folds."""
     graph = infer(vector(), nn.LayerNorm(5, name="ln"), nn.Linear(4, name="fc"))
