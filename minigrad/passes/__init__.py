@@ -1,5 +1,6 @@
 """Passes: pure functions from graph to graph."""
 
+from .certificate import InferenceCertificate, certify_inference
 from .conventions import Converted, convert, debias
 from .dependence import Dependence, batch_dependence
 from .diff import Difference, Pair, Reader, Replacement, diff
@@ -9,6 +10,7 @@ from .lint import Finding, lint
 from .norms import Epsilon, Norm, find_norms
 from .retype import retype
 from .scalarize import scalarize
+from .statistics import track_statistics
 
 __all__ = [
     "Converted",
@@ -17,11 +19,13 @@ __all__ = [
     "Epsilon",
     "Finding",
     "Folding",
+    "InferenceCertificate",
     "Norm",
     "Pair",
     "Reader",
     "Replacement",
     "batch_dependence",
+    "certify_inference",
     "convert",
     "debias",
     "diff",
@@ -32,4 +36,5 @@ __all__ = [
     "retype",
     "scalarize",
     "to_inference",
+    "track_statistics",
 ]
