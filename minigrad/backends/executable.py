@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from ..ir import FeedError, Graph, GraphError, Node, place, toposort
 from ..primitives import initial_value
-from .feed import Array, by_node, checked, missing
+from .feed import Array, by_node, check_state, checked, missing
 from .interpreter import Program, lower
 
 State: TypeAlias = Mapping[str, Array]
@@ -43,6 +43,10 @@ def compile(
     """
     if backend not in BACKENDS:
         raise GraphError(f"compile: no backend {backend!r}; there is {', '.join(BACKENDS)}")
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise GraphError(
+            f"compile: threads is {threads!r}; it is an int from 1 up, or None for all"
+        )
     if backend == "interpreter":
         return Executable(graph)
     try:
@@ -70,6 +74,12 @@ class Executable:
     """
 
     def __init__(self, graph: Graph) -> None:
+        for node in graph.inputs:
+            if node.name == "check_finite":
+                raise GraphError(
+                    "compile: an input is called 'check_finite', which is an option of every step; "
+                    f"give it another name{place(node.scope, node.source)}"
+                )
         self.graph = graph
         self._updates = [update.state.name for update in graph.updates]
         # What only the inference graph reads (running statistics that do not move) is carried too.
@@ -87,8 +97,9 @@ class Executable:
         return {leaf.name: initial_value(leaf, seed) for leaf in self._stateful}
 
     def __call__(
-        self, state: Mapping[str, Any], *, check_finite: bool = False, **inputs: Any
+        self, state: Mapping[str, Any], /, *, check_finite: bool = False, **inputs: Any
     ) -> tuple[dict[str, Array], State]:
+        check_state(state)
         dims: dict[str, int] = {}
         fed = by_node(inputs, self.graph.inputs)
         values: dict[Node, Any] = {}

@@ -60,6 +60,19 @@ def by_node(feed: Mapping[Any, Any] | None, leaves: Iterable[Node]) -> dict[Node
     return found
 
 
+def check_state(state: Any) -> None:
+    """FeedError for a state that is no mapping, such as the pair that a step returns."""
+    if isinstance(state, Mapping):
+        return
+    if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], Mapping):
+        raise FeedError(
+            "the state is a pair, as a step returns it: outputs, state = step(state, ...) unpacks"
+        )
+    raise FeedError(
+        f"the state is {type(state).__name__}, not a mapping of names to arrays; see init_state()"
+    )
+
+
 def missing(leaf: Node) -> FeedError:
     """The error for an input that was not fed."""
     return FeedError(f"{_title(leaf)} needs {leaf.type}, was not fed{_at(leaf)}")

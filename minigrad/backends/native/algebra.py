@@ -42,7 +42,7 @@ from ...primitives import (
 from ...primitives.reduce import reduced_shape
 from .access import reduces_nothing
 
-CACHED = 1 << 16  # elements of a block that a second pass finds in the cache
+CACHED = 1 << 13  # elements of a block that a second pass finds in the nearest cache
 _MOST_TERMS = 12
 
 FIRST, MIDDLE, LAST = 0, 1, 2

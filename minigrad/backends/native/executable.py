@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import FeedError, Graph, Node, is_leaf, place
+from ...ir import FeedError, Graph, GraphError, Node, is_leaf, place
 from ..executable import Executable
-from ..feed import by_node, checked, missing
+from ..feed import by_node, check_state, checked, missing
 from ..interpreter import failed
 from .arrays import address_of, dense
 from .loaded import Instance, Machine, Rows
@@ -57,8 +57,10 @@ class NativeExecutable(Executable):
         return self._library.compiled
 
     def __call__(
-        self, state: Mapping[str, Any], *, check_finite: bool = False, **inputs: Any
+        self, state: Mapping[str, Any], /, *, check_finite: bool = False, **inputs: Any
     ) -> tuple[dict[str, Array], Mapping[str, Array]]:
+        if type(state) not in (dict, LiveState):
+            check_state(state)
         if check_finite:
             return super().__call__(dict(state), check_finite=True, **inputs)
         machine = self._machine
@@ -74,20 +76,32 @@ class NativeExecutable(Executable):
                 for spec in self._inputs:
                     instance.words[spec.position] = address_of(given.get(spec.name, _NOTHING))
             arrays, returned = self._state(state, instance)
-            before = self._before(given, arrays) if self._has_leaf_results else {}
-            outputs = instance.transfer.outputs()
-            for segment in instance.segments:
-                if isinstance(segment, Rows):
-                    machine.pool.run(segment.address, segment.count, segment.threads)
-                else:
-                    self._host(segment, instance, given, arrays, outputs)
-            if machine.program.copied:
-                self._after(instance, arrays, before, outputs)
+            try:
+                outputs = self._run(instance, given, arrays)
+            except BaseException:  # Ctrl-C among them
+                if self._moves and not self._fallible and isinstance(state, LiveState):
+                    state.kept(arrays)
+                raise
             if self._fallible and self._moves and isinstance(state, LiveState):
                 state.taken()
-            if len(outputs) != len(self.graph.outputs):
-                outputs = self._repeated(outputs, before)
             return outputs, returned
+
+    def _run(
+        self, instance: Instance, given: Mapping[str, Array], arrays: dict[str, Array]
+    ) -> dict[str, Array]:
+        machine = self._machine
+        before = self._before(given, arrays) if self._has_leaf_results else {}
+        outputs = instance.transfer.outputs()
+        for segment in instance.segments:
+            if isinstance(segment, Rows):
+                machine.pool.run(segment.address, segment.count, segment.threads)
+            else:
+                self._host(segment, instance, given, arrays, outputs)
+        if machine.program.copied:
+            self._after(instance, arrays, before, outputs)
+        if len(outputs) != len(self.graph.outputs):
+            outputs = self._repeated(outputs, before)
+        return outputs
 
     # --- what comes in -----------------------------------------------------------------------
 
@@ -116,7 +130,7 @@ class NativeExecutable(Executable):
 
     def _state(
         self, state: Mapping[str, Any], instance: Instance
-    ) -> tuple[Mapping[str, Array], Mapping[str, Array]]:
+    ) -> tuple[dict[str, Array], Mapping[str, Array]]:
         """The arrays of this step, by name and in the table, and the state to return."""
         if not self._moves:
             given = state.arrays if isinstance(state, LiveState) else state
@@ -259,11 +273,10 @@ class NativeExecutable(Executable):
         """The time of every step, medians over ``repeats``; the state given stays as it is."""
         snapshot = {name: np.array(value) for name, value in state.items()}
         self(snapshot, **inputs)
-        dims: dict[str, int] = {}
-        self._fed(inputs, dims)
-        return profile_text(
-            self._machine, self._machine.instance(dims), self, snapshot, inputs, repeats
-        )
+        instance = self._last
+        if instance is None:
+            raise GraphError("profile: these sizes leave nothing to compute")
+        return profile_text(self._machine, instance, self, snapshot, inputs, repeats)
 
 
 def _check_sizes(graph: Graph, dims: Mapping[str, int]) -> None:

@@ -3,9 +3,8 @@
 A plan is a table of rows ``(function, arguments, flags)``. Every thread walks the whole table and
 does its share of each row; a barrier stands where a row reads what another thread may have
 written. Nothing here knows what a row computes, and no Python runs until the table is done.
-Whoever waits spins for a moment, then lets others have the processor between two looks: where more
-threads want to run than there are processors, the one that is waited for may be among them. Idle
-workers sleep on a condition variable after a while.
+Workers wait by spinning for a moment, then sleep on a condition variable. Where the caller and a
+worker share a processor, because others are busy, they soon give way to each other instead.
 """
 
 from __future__ import annotations
@@ -23,8 +22,6 @@ from .machine import Library
 
 SERIAL, BARRIER = 1, 2  # flags of a row: only thread 0 runs it; wait for the others before it
 ROW = 4  # words of a row: function, arguments, flags, unused
-_SPINS = 100  # looks at full speed, a few microseconds
-_TURNS = 500  # looks of an idle worker before it sleeps, the later ones a system call each
 _WORDS = 128  # words of the pool's memory, each group on a cache line of its own
 
 _ASSEMBLY = """
@@ -33,8 +30,21 @@ declare i32 @pthread_mutex_unlock(ptr)
 declare i32 @pthread_cond_wait(ptr, ptr)
 declare i32 @pthread_cond_broadcast(ptr)
 declare i32 @sched_yield()
+declare i32 @sched_getcpu()
 
-define internal void @barrier(ptr %pool, i64 %threads) {
+; On which processor the caller (word 112) and the worker that came last (word 113) were.
+define internal i1 @together(ptr %pool, i64 %thread) {
+  %caller = icmp eq i64 %thread, 0
+  %word = select i1 %caller, i64 113, i64 112
+  %p = getelementptr i64, ptr %pool, i64 %word
+  %there = load atomic i64, ptr %p monotonic, align 8
+  %cpu = call i32 @sched_getcpu()
+  %here = zext i32 %cpu to i64
+  %same = icmp eq i64 %here, %there
+  ret i1 %same
+}
+
+define internal void @barrier(ptr %pool, i64 %thread, i64 %threads) {
 entry:
   %count = getelementptr i64, ptr %pool, i64 16
   %phase = getelementptr i64, ptr %pool, i64 24
@@ -42,19 +52,23 @@ entry:
   %place = atomicrmw add ptr %count, i64 1 seq_cst
   %arrived = add i64 %place, 1
   %last = icmp eq i64 %arrived, %threads
-  br i1 %last, label %open, label %wait
+  br i1 %last, label %open, label %look
 open:
   store atomic i64 0, ptr %count seq_cst, align 8
   %_ = atomicrmw add ptr %phase, i64 1 seq_cst
   ret void
+look:
+  %same = call i1 @together(ptr %pool, i64 %thread)
+  %patience = select i1 %same, i64 100, i64 4000
+  br label %wait
 wait:
-  %spins = phi i64 [0, %entry], [%more, %again]
+  %spins = phi i64 [0, %look], [%more, %again]
   %now = load atomic i64, ptr %phase acquire, align 8
   %done = icmp ne i64 %now, %before
   br i1 %done, label %end, label %relax
 relax:
   PAUSE
-  %long = icmp ugt i64 %spins, SPINS
+  %long = icmp ugt i64 %spins, %patience
   br i1 %long, label %give, label %again
 give:
   %y = call i32 @sched_yield()
@@ -70,6 +84,11 @@ define internal void @walk(ptr %pool, ptr %rows, i64 %n, i64 %thread, i64 %threa
 entry:
   %many = icmp sgt i64 %threads, 1
   %first = icmp eq i64 %thread, 0
+  %word = select i1 %first, i64 112, i64 113
+  %pcpu = getelementptr i64, ptr %pool, i64 %word
+  %cpu = call i32 @sched_getcpu()
+  %here = zext i32 %cpu to i64
+  store atomic i64 %here, ptr %pcpu monotonic, align 8
   br label %head
 head:
   %k = phi i64 [0, %entry], [%next, %after]
@@ -88,7 +107,7 @@ row:
   %sync = and i1 %wanted, %many
   br i1 %sync, label %meet, label %go
 meet:
-  call void @barrier(ptr %pool, i64 %threads)
+  call void @barrier(ptr %pool, i64 %thread, i64 %threads)
   br label %go
 go:
   %s = and i64 %flags, 1
@@ -108,7 +127,7 @@ after:
 end:
   br i1 %many, label %close, label %out
 close:
-  call void @barrier(ptr %pool, i64 %threads)
+  call void @barrier(ptr %pool, i64 %thread, i64 %threads)
   br label %out
 out:
   ret void
@@ -153,6 +172,8 @@ entry:
   br label %idle
 idle:
   %seen = phi i64 [0, %entry], [%new, %served]
+  %same = call i1 @together(ptr %pool, i64 %thread)
+  %patience = select i1 %same, i64 500, i64 6000
   br label %spin
 spin:
   %spins = phi i64 [0, %idle], [%more, %next]
@@ -161,14 +182,15 @@ spin:
   br i1 %fresh, label %serve, label %relax
 relax:
   PAUSE
-  %polite = icmp ugt i64 %spins, SPINS
+  %enough = icmp ugt i64 %spins, 100
+  %polite = and i1 %enough, %same
   br i1 %polite, label %give, label %next
 give:
   %y = call i32 @sched_yield()
   br label %next
 next:
   %more = add i64 %spins, 1
-  %long = icmp ugt i64 %more, TURNS
+  %long = icmp ugt i64 %more, %patience
   br i1 %long, label %sleep, label %spin
 sleep:
   %l = call i32 @pthread_mutex_lock(ptr %mutex)
@@ -224,13 +246,15 @@ class Pool:
     """Workers that walk tables; the caller is thread 0."""
 
     def __init__(self, threads: int, library: Library) -> None:
-        self.threads = threads if _has_pthreads() else 1
+        self.threads = threads if _has("pthread_mutex_lock", "pthread_cond_wait") else 1
         self._library = library  # it holds the code
         self._memory = np.zeros(_WORDS + 8, np.int64)
         start = -self._memory.ctypes.data % 64 // 8
         self._pool = self._memory[start:].ctypes.data
         text = _ASSEMBLY.replace("PAUSE", _PAUSES.get(platform.machine(), ""))
-        text = text.replace("SPINS", str(_SPINS)).replace("TURNS", str(_TURNS))
+        if not _has("sched_getcpu"):  # they give way as if they always shared a processor
+            text = text.replace("declare i32 @sched_getcpu()\n", "")
+            text = text.replace("call i32 @sched_getcpu()", "add i32 0, 0")
         if self.threads == 1:
             text = _without_threads(text)
         run = library.load(f"run {text}", lambda name: text.replace("@run(", f"@{name}("), {})
@@ -278,17 +302,18 @@ def shared_pool(threads: int, library: Library) -> Pool:
 
 
 @cache
-def _has_pthreads() -> bool:
+def _has(*functions: str) -> bool:
     if os.name != "posix":
         return False
     process = ctypes.CDLL(None)
-    return all(hasattr(process, f"pthread_{n}") for n in ("mutex_lock", "cond_wait"))
+    return all(hasattr(process, name) for name in functions)
 
 
 def _without_threads(text: str) -> str:
     return (
         text[text.index("define internal void @walk") : text.index("define void @work")]
-        .replace("call void @barrier(ptr %pool, i64 %threads)", "")
+        .replace("call void @barrier(ptr %pool, i64 %thread, i64 %threads)", "")
+        .replace("call i32 @sched_getcpu()", "add i32 0, 0")
         .replace("call i32 @pthread_mutex_lock(ptr %mutex)", "add i32 0, 0")
         .replace("call i32 @pthread_cond_broadcast(ptr %cond)", "add i32 0, 0")
         .replace("call i32 @pthread_mutex_unlock(ptr %mutex)", "add i32 0, 0")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...ir import GraphError
+from .memory import lay_out
 from .program import Buffer, Program, Step
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def _place(scope: Any) -> str:
 def plan_text(machine: Machine, dims: Mapping[str, int]) -> str:
     """A line a step: what it does, the buffers it passes over, and how often."""
     program = machine.program
-    known = all(d in dims for d in machine.dims)
+    known = _check_dims(machine.dims, dims)
     lines: list[str] = []
     for step in program.steps:
         lines.append(f"{step.name}: {summary(step)}")
@@ -61,7 +63,7 @@ def plan_text(machine: Machine, dims: Mapping[str, int]) -> str:
             up = sum(size[n] for n in wrote)
             lines.append(f"    bytes  {down:,} read, {up:,} written")
     if known:
-        layout = machine.instance(dims).layout
+        layout = lay_out(program, dims, machine.pool.threads)
         sizes = layout.sizes
         scratch = sum(sizes[n] for n in layout.offsets)
         lines.append(
@@ -69,6 +71,17 @@ def plan_text(machine: Machine, dims: Mapping[str, int]) -> str:
             f"of {scratch:,} bytes"
         )
     return "\n".join(lines)
+
+
+def _check_dims(names: Sequence[str], dims: Mapping[str, Any]) -> bool:
+    """True when every named dim has a size."""
+    for name, size in dims.items():
+        if name not in names:
+            known = ", ".join(names) or "none"
+            raise GraphError(f"plan: the graph has no dim {name!r}; there is {known}")
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise GraphError(f"plan: dim {name!r} is {size!r}; a size is an int from 1 up")
+    return all(name in dims for name in names)
 
 
 def _listed(rows: list[tuple[str, int]], buffers: Mapping[str, Buffer]) -> str:

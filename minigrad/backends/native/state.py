@@ -17,7 +17,7 @@ class LiveState(Mapping[str, Array]):
 
     A step uses up the state that it is given and returns the next one, so nothing is copied.
     Reading a name gives a copy that stays; a used-up state says so. ``dict(state)`` is a
-    snapshot, which any number of steps can start from.
+    snapshot, which any number of steps can start from; so is what `copy` and `pickle` make of it.
     """
 
     __slots__ = ("_arrays", "ready_for")
@@ -42,6 +42,10 @@ class LiveState(Mapping[str, Array]):
         self._arrays = None
         return arrays
 
+    def kept(self, arrays: dict[str, Array]) -> None:
+        """What a step that did not return has left: the caller has no other state."""
+        self._arrays = arrays
+
     def __getitem__(self, name: str) -> Array:
         copy = np.array(self.arrays[name])
         copy.flags.writeable = False
@@ -52,6 +56,15 @@ class LiveState(Mapping[str, Array]):
 
     def __len__(self) -> int:
         return len(self.arrays)
+
+    def __copy__(self) -> dict[str, Array]:
+        return dict(self)  # two that share arrays would overwrite each other
+
+    def __deepcopy__(self, memo: object) -> dict[str, Array]:
+        return dict(self)
+
+    def __reduce__(self) -> tuple[type, tuple[dict[str, Array]]]:
+        return dict, (dict(self),)
 
     def __repr__(self) -> str:
         if self._arrays is None:
