@@ -70,7 +70,7 @@ def freeze(graph: Graph, state: Mapping[str, Array]) -> Frozen:
         else:
             replacement[node] = _parameter(value, reader, taken)
         name = replacement[node].name
-        values[name] = value
+        values[name] = replacement[node].attrs["init"]  # what `init_state` will give
         if node.type.is_float:
             rounded[name] = np.abs(exact[wide[node]] - value.astype(np.float64))
     return Frozen(replacement, values, rounded)

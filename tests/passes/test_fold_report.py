@@ -22,7 +22,7 @@ from passes.fold_models import (
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.passes import fold_plan, fold_rules
+from minigrad.passes import fold_plan, fold_rules, fold_values
 
 # --- the check -----------------------------------------------------------------------------------
 
@@ -136,3 +136,31 @@ def test_a_chain_deeper_than_the_stack() -> None:
     folded = mg.fold(graph)
     assert varying(folded) == {"mul": 1, "add": 1, "maximum": 1}
     assert_same(graph, folded)
+
+
+def test_what_cannot_be_checked_is_not_folded() -> None:
+    graph = infer(vector(), nn.Linear(4, name="fc"), bn("bn", 4))
+    state = {**state_of(graph), "bn/running_var": np.full(4, -1.0)}
+    with pytest.raises(
+        mg.GraphError, match=r"no result of the graph is finite .* variance negative"
+    ):
+        mg.fold(graph, state)
+
+
+def test_a_wrong_number_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = infer(vector(), nn.Linear(4, name="fc"), bn("bn", 4))
+    right = fold_values._parameter
+    monkeypatch.setattr(
+        fold_values, "_parameter", lambda v, *rest: right(v * np.float32(1.001), *rest)
+    )
+    with pytest.raises(mg.GraphError, match="'numbers in the place of weights' changes"):
+        mg.fold(graph, state_of(graph))
+
+
+def test_results_that_are_no_floats_pass() -> None:
+    x = vector()
+    y = bn("bn", 4)(nn.Linear(4, name="fc")(x))
+    graph = mg.to_inference(mg.Graph([x], {"label": mg.argmax(y, 1), "loud": y > 0}))
+    report = mg.fold_report(graph, state_of(graph))
+    assert [str(row.node.scope) for row in report.roundings] == ["bn"]
+    assert varying(report.graph) == {"matmul": 1, "add": 1, "argmax": 1, "less": 1}
