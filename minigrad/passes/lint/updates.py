@@ -122,17 +122,17 @@ def stuck_statistic(subject: Subject) -> Iterator[Hit]:
                     _tracking(subject, node, stand_in, state),
                 )
     read = {n for n in to_inference(graph).leaves if n.prim.name == "state"}
-    for update in graph.updates:
-        if update.estimate is None and (update.state not in read or not graph.replacements):
-            continue
-        problem = _stillness(subject, update)
-        if problem:
-            estimate = update.estimate
-            fix = None
-            if estimate is not None:
-                fix = _tracking(subject, estimate, update.state, update.state)
-            node = update.value if estimate is None else estimate
-            yield Hit(node, f"{update.state.name} {problem}", fix)
+    standing = [
+        u
+        for u in graph.updates
+        if u.estimate is not None or (u.state in read and graph.replacements)
+    ]
+    for update, problem in _stillness(subject, standing):
+        estimate = update.estimate
+        node, fix = update.value, None
+        if estimate is not None:
+            node, fix = estimate, _tracking(subject, estimate, update.state, update.state)
+        yield Hit(node, f"{update.state.name} {problem}", fix)
 
 
 def _stand_ins(graph: Graph) -> dict[Node, Node]:
@@ -148,21 +148,22 @@ def _read_by(stand_in: Node, subject: Subject) -> list[Node]:
     return [n for n in body if n.prim.name == "state"]
 
 
-def _stillness(subject: Subject, update: Update) -> str:
-    """Why a state does not follow the data, or an empty text when it does."""
-    order = toposort([update.value])
-    if update.value is update.state:
-        return "is updated to itself: it never moves"
-    pairs = [values([update.state, update.value], trial) for trial in subject.points]
-    if all(np.array_equal(old, new) for old, new in pairs):
-        return "is updated to what it is: it never moves (a decay of 1?)"
-    if update.value not in depending_on(order, subject.graph.inputs) and not _random(order):
-        return "moves, but not with the data: its update reads no input"
-    return ""
-
-
-def _random(order: list[Node]) -> bool:
-    return any(node.prim.name == "random_uniform" for node in order)
+def _stillness(subject: Subject, updates: list[Update]) -> Iterator[tuple[Update, str]]:
+    """The updates whose state does not follow the data, and why."""
+    if not updates:
+        return
+    roots = [node for update in updates for node in (update.state, update.value)]
+    runs = [values(roots, trial) for trial in subject.points]
+    order = toposort(roots)
+    random = [node for node in order if node.prim.name == "random_uniform"]
+    driven = depending_on(order, [*subject.graph.inputs, *random])
+    for i, update in enumerate(updates):
+        if update.value is update.state:
+            yield update, "is updated to itself: it never moves"
+        elif all(np.array_equal(run[2 * i], run[2 * i + 1]) for run in runs):
+            yield update, "is updated to what it is: it never moves (a decay of 1?)"
+        elif update.value not in driven:
+            yield update, "moves, but not with the data: its update reads no input"
 
 
 def _tracking(subject: Subject, node: Node, stand_in: Node, state: Node) -> Fix | None:
