@@ -10,7 +10,7 @@ from ...ir import Graph, Node
 from .document import Page, document
 from .model import view_data
 from .rules import RULES
-from .views import View, links, replaced, views_of
+from .views import View, links, views_of
 
 __all__ = ["Page", "explore"]
 
@@ -60,13 +60,9 @@ def explore(
     True
     """
     drawn = graph if isinstance(graph, Graph) else Graph((), graph)  # type: ignore[arg-type]
-    given = None if feed is None else {**(state or {}), **feed}
-    views = views_of(drawn, gradients)
-    listed = [_view(view, given) for view in views]
-    orders = {view.key: _index(view) for view in views}
-    for node, note in replaced(views).items():
-        listed[0]["nodes"][orders["train"][node]]["note"] = note
-    twins = links(views, orders)
+    views = views_of(drawn, gradients, state)
+    listed = [_view(view, feed, state or {}) for view in views]
+    twins = links(views, {view.key: _index(view) for view in views})
     for data in listed[1:]:
         data["twins"] = twins[data["key"]]
     content = {
@@ -82,14 +78,14 @@ def explore(
     return page
 
 
-def _view(view: View, feed: Mapping[str, Any] | None) -> dict[str, Any]:
-    data = view_data(view.found, view.outputs, feed)
+def _view(view: View, feed: Mapping[str, Any] | None, state: Mapping[str, Any]) -> dict[str, Any]:
+    given = None if feed is None else dict(feed) if view.own else {**state, **feed}
+    data = view_data(view.found, view.outputs, given)
     data.update(key=view.key, label=view.label, told=view.told)
     order = _index(view)
     for node, note in view.notes.items():
         if node in order:
-            data["nodes"][order[node]]["note"] = note
-            data["nodes"][order[node]]["changed"] = True
+            data["nodes"][order[node]].update(note=note, marked=node in view.marked)
     return data
 
 

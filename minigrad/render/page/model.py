@@ -41,7 +41,7 @@ def view_data(
     listed = []
     for node in nodes:
         told = facts.told(node)
-        told["scope"] = numbers[node.scope.path]
+        told["scope"] = numbers[facts.home(node)]
         if node in values:
             told["value"] = value_data(values[node], **small)
         listed.append(told)
@@ -108,6 +108,12 @@ class _Facts:
             if target is not None and target in self.index:
                 data[key] = self.index[target]
         return data
+
+    def home(self, node: Node) -> tuple[str, ...]:
+        """The scope that draws a node; a leaf of no scope goes to the only one that reads it."""
+        readers = {reader.scope.path for reader in self.uses.get(node, ())}
+        stray = is_leaf(node) and node.prim.name != "input" and not node.scope.path
+        return readers.pop() if stray and len(readers) == 1 else node.scope.path
 
     def _lane(self, node: Node) -> str:
         """Which column of the page: what only updates need stands apart, and so do leaves."""

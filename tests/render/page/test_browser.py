@@ -189,15 +189,17 @@ def test_the_switch_shows_running_statistics_and_marks_them(show, page):
     tab.click("#switch button[data-key=inference]")
     assert tab.js("app.view.key") == "inference"
     assert formula(tab) == "γ"  # the selection is kept
-    marked = tab.js(
-        "[...document.querySelectorAll('.box.changed')].map(b => b.getAttribute('aria-label'))"
-    )
-    assert len(marked) == 4
-    assert all("running" in text for text in marked)
+    stands = "app.view.nodes.filter(n => (n.note || '').startsWith('stands')).map(n => n.leaf)"
+    assert sorted(tab.js(stands)) == [
+        f"bn{i}/running_{statistic}" for i in (1, 2) for statistic in ("mean", "var")
+    ]
     assert tab.count(".box.gradient") == 0
     tab.key("1")
     assert tab.js("app.view.key") == "train"
-    assert tab.count(".box.changed") == 4
+    assert tab.count(".box.changed") == 4  # the batch statistics
+    tab.key("3")
+    assert tab.js("app.view.key") == "folded"
+    assert tab.js("app.view.nodes.some(n => n.op === 'sqrt')") is False
 
 
 def test_arrow_keys_move_the_selection(show, page):

@@ -85,10 +85,22 @@ def test_the_switch_has_the_inference_graph_and_links_equal_ops(drawn):
     assert not any(node["order"] for node in inference["nodes"])
     for own, old in inference["twins"].items():
         assert inference["nodes"][int(own)]["op"] == train["nodes"][old]["op"]
-    changed = {n["formula"] for n in inference["nodes"] if n.get("changed")}
-    assert changed == {"running μ", "running σ²"}
+    told = formulas(inference, "bn1")
+    assert told["running μ"]["note"] == "stands where the batch's μ stood"
+    assert told["running σ²"]["note"] == "stands where the batch's σ² stood"
     notes = {n["formula"]: n["note"] for n in train["nodes"] if n.get("note")}
     assert notes["μ = mean(x)"] == "at inference: bn1/running_mean"
+
+
+def test_folded_the_norm_is_a_bias_and_gives_the_same(drawn):
+    _, inference, folded = drawn["views"]
+    assert folded["key"] == "folded"
+    ops = [node["op"] for node in folded["nodes"] if "inline" not in node]
+    assert "sqrt" not in ops
+    values = [view["nodes"][dict(view["outputs"])["y"]]["value"] for view in (inference, folded)]
+    np.testing.assert_allclose(values[0]["stats"], values[1]["stats"], rtol=1e-4, atol=1e-5)
+    assert any("worked into" in node.get("note", "") for node in folded["nodes"])
+    assert any(node.get("note") == "gone when folded" for node in inference["nodes"])
 
 
 def test_a_graph_without_a_test_time_form_has_no_switch():

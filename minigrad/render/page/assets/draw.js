@@ -80,7 +80,7 @@ function splitFormula(formula) {
 
 function marksOf(view, node) {
   const marks = [];
-  if (node.note) marks.push("changed");
+  if (node.marked) marks.push("changed");
   if (node.value && node.value.bad) marks.push("broken");
   return marks;
 }

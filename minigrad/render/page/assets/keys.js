@@ -178,7 +178,7 @@ function controls() {
 // The colours and line styles that this graph uses, and no others.
 function legend() {
   const nodes = app.views.flatMap((view) => view.nodes), arrows = app.views.flatMap((view) => view.arrows);
-  const used = new Set([...nodes.map((n) => n.kind), "closed", nodes.some((n) => n.note) ? "changed" : ""]);
+  const used = new Set([...nodes.map((n) => n.kind), "closed", nodes.some((n) => n.marked) ? "changed" : ""]);
   const lines = new Set(arrows.map((a) => a[2]));
   $("legend").append(el("ul", {},
     ...LEGEND.filter(([kind]) => used.has(kind)).map(([kind, told]) => el("li", {}, el("i", { class: `key ${kind}` }), told)),

@@ -7,7 +7,7 @@ const KEYS = [["/", "search"], ["← ↑ → ↓", "move to the next box that wa
   ["1 2 3", "training, inference, folded"], ["e, c", "open all, close all scopes"], ["+ − 0", "larger, smaller, everything"],
   ["v", "values on the boxes"], ["s", "forward values that gradients read"], ["r", "recorded training"], ["d", "light or dark"], ["Esc", "clear"], ["?", "these keys"]];
 const LEGEND = [["input", "input"], ["parameter", "parameter, it trains"], ["state", "state, for the next step"],
-  ["op", "forward op"], ["gradient", "gradient op"], ["closed", "closed scope"], ["changed", "differs at inference"]];
+  ["op", "forward op"], ["gradient", "gradient op"], ["closed", "closed scope"], ["changed", "differs in another graph"]];
 const LINES = [["data", "value"], ["gradient", "gradient"], ["term", "term of a sum"], ["update", "next step"], ["saved", "kept for the gradient"]];
 
 const app = { data, views: data.views, view: null, closed: new Set(), plan: null, selected: null, step: -1, steps: [],
