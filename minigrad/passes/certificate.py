@@ -236,7 +236,7 @@ def _error(template: _Template, infer: Graph, rows: int, seed: int) -> float:
     by_name = {}
     for hole, value in zip(template.holes, statistics, strict=True):
         second[hole.leaf] = value
-        by_name[hole.state.name] = np.reshape(value, hole.state.shape)
+        by_name[hole.state.name] = np.reshape(value, trial.shape(hole.state.shape))
     for node in order:
         if node.name in by_name:
             second[node] = by_name[node.name]
@@ -273,4 +273,4 @@ def _leaf_value(node: Node, trial: Trial) -> Array:
     start = initial_value(node, trial.seed)
     if node.prim.name == "state" or not node.type.is_float:
         return start.astype(float) if node.type.is_float else start
-    return start + 0.1 * rng.normal(size=start.shape)
+    return np.asarray(start + 0.1 * rng.normal(size=start.shape))

@@ -33,7 +33,8 @@ class Statistic:
     folded: bool
 
     def mean(self, x: Array) -> Array:
-        return x.mean(self.axes, keepdims=True)
+        found: Array = x.mean(self.axes, keepdims=True)
+        return found
 
     def biased(self, x: Array) -> Array:
         """V with n in the denominator."""

@@ -141,7 +141,7 @@ def _value(node: Node, values: Mapping[Node, Array], trial: Trial) -> Array:
         attrs["shape"] = trial.shape(attrs["shape"])
     assert node.prim.eval is not None
     found = np.asarray(node.prim.eval(np, *operands, **attrs))
-    return found.astype(np.float64) if node.type.is_float else found
+    return found.astype(np.float64, copy=False) if node.type.is_float else found
 
 
 def _leaf(node: Node, trial: Trial) -> Array:

@@ -98,24 +98,18 @@ def _match(
     span = flow.span([x])
     if entry not in span:
         return None
-    probe = sample(flow, x, span, trials)
-    layouts = layouts_of(span, x)
-    leaves = [n for n in flow.needed(passive_operands(set(span), x)) if is_statistic(n)]
-    numbers = _numbers(flow, span)
-    for mean in leaves:
+    lines = _lines(flow, entry, sample(flow, x, span, trials), span)
+    means = dict.fromkeys(n for line in lines for n in line.needed if is_statistic(n))
+    numbers = [0.0, *sorted({n for line in lines for n in _added(line.needed)})]
+    for mean in means:
         if mean is variance or mean.shape != variance.shape:
             continue
         for kept in _placements(variance.shape, x.shape):
             for outside in numbers:
                 setting = _Setting(mean, variance, eps, outside, kept)
-                certified = [
-                    found
-                    for node in span
-                    if node in layouts and node is not x
-                    and (found := _certify(flow, node, setting, probe, span, layouts[node]))
-                ]  # fmt: skip
-                if certified:
-                    y, home = furthest(certified, span, trials[0], list(wholes(x)), x)
+                fits = [found for line in lines if (found := _certify(flow, line, setting))]
+                if fits:
+                    y, home = furthest(fits, span, trials[0], list(wholes(x)), x)
                     forward = below([y.y], span) - {x}
                     ordered = (*home[1], *[n for n in span if n in forward])
                     return RunningMatch(y, home[0], eps, outside, mean, variance, kept, ordered)
@@ -131,46 +125,73 @@ class _Setting:
     kept: tuple[int, ...]
 
 
-def _certify(
-    flow: Flow, node: Node, setting: _Setting, probe: Sample, span: Sequence[Node], steps: Steps
-) -> Affine | None:
+@dataclass(frozen=True)
+class _Line:
+    """A node that is ``a * x + k``, by trial; the weights it is made of, and where they stand."""
+
+    node: Node
+    probe: Sample
+    slopes: Sequence[Array]
+    intercepts: Sequence[Array]
+    needed: Sequence[Node]
+    steps: Steps
+    places: Sequence[Steps]
+
+
+def _lines(flow: Flow, entry: Node, probe: Sample, span: Sequence[Node]) -> list[_Line]:
+    """The nodes from ``entry`` on that are affine in the sampled tensor, element by element."""
+    layouts = layouts_of(span, probe.tensor)
+    found = []
+    for node in span:
+        inside = below([node], span)
+        if node not in layouts or entry not in inside:
+            continue
+        steps, pairs = layouts[node], []
+        for t, trial in enumerate(probe.trials):
+            xs = np.stack([viewed(v[probe.tensor], steps, trial) for v in probe.draws[t]])
+            line = affine(xs, probe.stacked(node, t))
+            if line is None:
+                break
+            shape = trial.shape(probe.tensor.shape)
+            pairs.append([gathered(array, steps, trial, shape) for array in line])
+        if len(pairs) == len(probe.trials):
+            needed = flow.needed(passive_operands(inside, probe.tensor))
+            places = dict.fromkeys([steps, *[layouts[n] for n in inside if n in layouts]])
+            slopes, intercepts = zip(*pairs, strict=True)
+            found.append(_Line(node, probe, slopes, intercepts, needed, steps, list(places)))
+    return found
+
+
+def _certify(flow: Flow, line: _Line, setting: _Setting) -> Affine | None:
     """``node = g * (x - m) / (sqrt(s + eps) + out) + b`` with g and b free of m and s."""
+    taken = {setting.mean, setting.variance}
+    if not taken.issubset(line.needed):
+        return None
     scales, shifts = [], []
-    for t, trial in enumerate(probe.trials):
-        xs = np.stack([viewed(v[probe.tensor], steps, trial) for v in probe.draws[t]])
-        line = affine(xs, probe.stacked(node, t))
-        if line is None:
-            return None
-        shape = trial.shape(probe.tensor.shape)
-        a, k = (gathered(array, steps, trial, shape) for array in line)
-        m, s = (
-            _placed(trial.leaf(n), setting.kept, shape) for n in (setting.mean, setting.variance)
-        )
-        root = np.sqrt(s + setting.eps) + setting.outside
-        scales.append(a * root)
+    for trial, a, k in zip(line.probe.trials, line.slopes, line.intercepts, strict=True):
+        m, s = (_placed(trial.leaf(n), setting.kept, a.shape) for n in
+                (setting.mean, setting.variance))  # fmt: skip
+        scales.append(a * (np.sqrt(s + setting.eps) + setting.outside))
         shift = k + a * m
         shifts.append(np.where(np.abs(shift) < 1e-13 * np.abs(a * m).max(), 0.0, shift))
-    inside = below([node], span)
-    taken = {setting.mean, setting.variance}
-    free = [o for o in passive_operands(inside, probe.tensor) if taken.isdisjoint(flow.needed([o]))]
-    layouts = layouts_of(span, probe.tensor)
-    places = dict.fromkeys([steps, *[layouts[n] for n in inside if n in layouts]])
-    deeper = [o for o in flow.needed(passive_operands(inside, probe.tensor)) if o.type.is_float]
-    operands = [*free, *[o for o in deeper if o not in free and taken.isdisjoint(flow.needed([o]))]]
-    scale = name_term(scales, probe, operands, places)
+    free = [n for n in line.needed if n.type.is_float and taken.isdisjoint(flow.needed([n]))]
+    free.sort(key=flow.position.__getitem__, reverse=True)  # gamma as it stands beside x first
+    values = line.probe.draws[0][0]
+    free = [n for n in free if n in values]
+    scale = name_term(scales, line.probe, free, line.places)
     sizes = [float(np.abs(a).max()) for a in scales]
-    shift_term = zero_term(shifts, sizes) or name_term(shifts, probe, operands, places)
+    shift_term = zero_term(shifts, sizes) or name_term(shifts, line.probe, free, line.places)
     if scale is None or shift_term is None:
         return None
-    return Affine(node, scale, shift_term, tuple(scales), tuple(shifts), steps)
+    return Affine(line.node, scale, shift_term, tuple(scales), tuple(shifts), line.steps)
 
 
 def _placements(shape: tuple[Dim, ...], beside: tuple[Dim, ...]) -> list[tuple[int, ...]]:
     """The axes of x along which a statistic of this shape may lie."""
     sizes = [d for d in shape if d != 1]
-    found = []
+    found: list[tuple[int, ...]] = []
     if len(sizes) == 1:
-        found = [(axis,) for axis, d in enumerate(beside) if d == sizes[0]][::-1]
+        found += [(axis,) for axis, d in enumerate(beside) if d == sizes[0]][::-1]
     elif len(shape) <= len(beside):
         lead = len(beside) - len(shape)
         axes = tuple([lead + i for i, d in enumerate(shape) if d != 1])
@@ -182,14 +203,12 @@ def _placed(value: Array, kept: tuple[int, ...], shape: tuple[int, ...]) -> Arra
     return value.reshape([size if axis in kept else 1 for axis, size in enumerate(shape)])
 
 
-def _numbers(flow: Flow, span: Sequence[Node]) -> list[float]:
-    """0, and numbers added to a root: an eps in the wrong place."""
-    passive = flow.needed(passive_operands(set(span), span[0]))
-    found = {
+def _added(nodes: Sequence[Node]) -> set[float]:
+    """Positive numbers that something adds: behind the root, an eps in the wrong place."""
+    return {
         float(o.attrs["value"].flat[0])
-        for node in passive
-        if node.prim.name == "add" and not is_leaf(node)
+        for node in nodes
+        if node.prim.name == "add"
         for o in node.inputs
-        if o.prim.name == "constant" and o.attrs["value"].size == 1
+        if o.prim.name == "constant" and o.attrs["value"].size == 1 and o.attrs["value"] > 0
     }
-    return [0.0, *sorted(n for n in found if n > 0)]

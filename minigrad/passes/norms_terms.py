@@ -50,7 +50,7 @@ class Term:
     def same(self, other: Term) -> bool:
         return (self.factor, self.operands, self.op) == (other.factor, other.operands, other.op)
 
-    def build(self, original: Callable[[Node], Node], like: Node) -> Node | None:
+    def build(self, original: Callable[[Node], Node], like: Node) -> Node:
         """The node, rebuilt in the scope of ``like`` where the graph does not hold it as such."""
         nodes = [original(node) for node in self.operands]
         with enter(like.scope):
@@ -94,24 +94,41 @@ def zero_term(arrays: Sequence[Array], size: Sequence[float]) -> Term | None:
 def _in_layout(
     placed: Sequence[Array], sample: Sample, operands: Sequence[Node], steps: Steps
 ) -> Term | None:
-    values = {}
+    """Search on some elements, then hold what was found against all of them."""
+    values: dict[Node, list[Array]] = {}
     for node in operands:
         found = [_beside(sample, node, t, placed[t].shape) for t in range(len(placed))]
         if all(array is not None for array in found):
             values[node] = [array for array in found if array is not None]
+    few = [_some(array) for array in placed]
+    some = {node: [_some(array) for array in arrays] for node, arrays in values.items()}
     for node, arrays in values.items():
-        factor = _ratio(placed, arrays)
-        if factor is not None:
+        factor = _ratio(few, some[node])
+        if factor is not None and _ratio(placed, arrays) is not None:
             return Term(factor, (node,), steps=steps)
     several = [n for n in values if not (n.prim.name == "constant" and not n.shape)][:_MOST]
     for p, q in permutations(several, 2):
         for op, apply in _PAIRS.items():
-            with np.errstate(all="ignore"):
-                both = [apply(a, b) for a, b in zip(values[p], values[q], strict=True)]
-            factor = _ratio(placed, both)
-            if factor in (1.0, -1.0):
+            factor = _ratio(few, _both(apply, some[p], some[q]))
+            whole = factor in (1.0, -1.0) and _ratio(placed, _both(apply, values[p], values[q]))
+            if factor is not None and whole:
                 return Term(factor, (p, q), op, steps)
     return None
+
+
+def _both(
+    apply: Callable[[Array, Array], Array], ps: Sequence[Array], qs: Sequence[Array]
+) -> list[Array]:
+    with np.errstate(all="ignore"):
+        return [apply(p, q) for p, q in zip(ps, qs, strict=True)]
+
+
+def _some(array: Array) -> Array:
+    """At most 32 elements, from everywhere in the array."""
+    if array.size <= 32:
+        return array.ravel()
+    at = np.linspace(0, array.size - 1, 32).astype(int)
+    return array[np.unravel_index(at, array.shape)]
 
 
 def _beside(sample: Sample, node: Node, trial: int, shape: tuple[int, ...]) -> Array | None:
