@@ -19,6 +19,7 @@ from ..captions import header, inline
 from ..causes import accumulations, paths
 from ..gradients import Differentiated
 from .numbers import value_data
+from .rules import rule_name
 from .words import Words, words_of
 
 LONGEST = 160  # characters of anything that a user wrote
@@ -82,6 +83,7 @@ class _Facts:
         data: dict[str, Any] = {
             "id": self.ids[node],
             "op": node.prim.name,
+            "rule": rule_name(node),
             "symbol": symbol,
             "head": _clip(op, 60),
             "name": self.words.names[node],

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...ir import Node
+from ..captions import inline
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -31,8 +34,11 @@ RULES: dict[str, Rule] = {
     "pow": Rule(
         "y = aᵖ",
         ("∂L/∂a = ū · p · aᵖ⁻¹", "∂L/∂p = ū · y · ln a"),
-        "a constant power p has no gradient; a² gives 2·a·ū, 1/a gives −y²·ū",
+        "a constant power p has no gradient",
     ),
+    "pow 2": Rule("y = a²", ("∂L/∂a = ū · 2 · a",)),
+    "pow 3": Rule("y = a³", ("∂L/∂a = ū · 3 · a²",)),
+    "pow -1": Rule("y = 1 / a", ("∂L/∂a = −ū · y²",)),
     "sqrt": Rule("y = √a", ("∂L/∂a = ū / (2 · y)",)),
     "exp": Rule("y = eᵃ", ("∂L/∂a = ū · y",)),
     "log": Rule("y = ln a", ("∂L/∂a = ū / a",)),
@@ -107,3 +113,11 @@ RULES: dict[str, Rule] = {
     "state": Rule("what one step hands to the next", (), "moved by its update, not by a gradient"),
     "constant": Rule("a number that never changes"),
 }
+
+
+def rule_name(node: Node) -> str:
+    """The key of a node's rule: its op, or a power's own row."""
+    if node.prim.name == "pow" and inline(node.inputs[1]):
+        special = f"pow {inline(node.inputs[1])}"
+        return special if special in RULES else "pow"
+    return node.prim.name

@@ -26,8 +26,9 @@ from ..gradients import Differentiated, differentiate
 class View:
     """One position of the switch.
 
-    ``told`` says what the graph is for, ``twins`` which op of the view before an op is, ``notes``
-    what another graph makes of a node (those ``marked`` are the difference), and ``own`` that its parameters start from its own numbers.
+    ``told`` says what the graph is for, ``twins`` which op of the view before an op is. ``notes``
+    say what another graph makes of a node, and the ``marked`` ones are the difference itself.
+    ``own`` means that the parameters start from the graph's own numbers.
     """
 
     key: str

@@ -153,13 +153,13 @@ def test_every_primitive_has_a_rule_with_a_line_for_each_gradient():
         rule = RULES[name]
         assert bool(rule.backward) == (row.vjp is not None), name
         assert rule.forward
-    assert set(RULES) <= set(mg.PRIMITIVES)
+    assert {name.split()[0] for name in RULES} <= set(mg.PRIMITIVES)
 
 
 # --- rules against finite differences: what the page teaches must be true ------------------------
 
 _SIGNS = {"·": "*", "−": "-", "√a": "sqrt(a)", "√π": "sqrt(pi)", "aᵖ⁻¹": "a**(p-1)", "aᵖ": "a**p",
-          "eᵃ": "exp(a)", "y²": "y**2", "a²": "a**2", "ln a": "log(a)", "ln(1 + a)": "log(1+a)",
+          "eᵃ": "exp(a)", "y²": "y**2", "a³": "a**3", "a²": "a**2", "ln a": "log(a)", "ln(1 + a)": "log(1+a)",
           "tanh a": "tanh(a)", "sgn a": "sign(a)", "|a|": "abs(a)", "ū": "u"}  # fmt: skip
 
 
@@ -170,8 +170,9 @@ def _as_python(text):
 
 
 @pytest.mark.parametrize(
-    "name", ["add", "sub", "mul", "div", "neg", "pow", "sqrt", "exp", "log", "log1p", "tanh", "abs"]
-)
+    "name", ["add", "sub", "mul", "div", "neg", "pow", "sqrt", "exp", "log", "log1p", "tanh", "abs",
+     "pow 2", "pow 3", "pow -1"],
+)  # fmt: skip
 def test_a_printed_rule_is_the_derivative(name):
     known = {f: getattr(np, f) for f in ("sqrt", "exp", "log", "tanh", "sign", "abs")} | {
         "pi": np.pi

@@ -66,7 +66,8 @@ function labelOf(view, item, showValues) {
 
 function portHead(view, item) {
   const path = view.scopes[view.nodes[item.index].scope];
-  const where = path.length ? path[path.length - 1] : "outside";
+  if (!path.length) return "from outside";
+  const where = path[path.length - 1];
   return item.lane === "gradient" ? `from grad(${where})` : `from ${where}`;
 }
 
@@ -109,7 +110,7 @@ function sized(label) {
   const room = WIDEST - 24;
   const top = textWidth(label.head, HEAD) + (label.type ? textWidth(label.type, MONO) + 14 : 0);
   const wide = Math.max(top, ...label.lines.map((line) => textWidth(line, CAPTION)),
-    label.small ? textWidth(label.small, HEAD) : 0, label.value ? 118 : 0);
+    label.small ? textWidth(label.small, HEAD) : 0, label.value ? 154 : 0);
   const twist = label.kind.startsWith("closed") ? 22 : 0;
   label.width = Math.ceil(Math.max(64, Math.min(Math.max(wide, textWidth(label.lines[0], CAPTION) + twist), room) + 24));
   label.height = 26 + 16 * label.lines.length + (label.small ? 14 : 0) + (label.value ? 20 : 0);

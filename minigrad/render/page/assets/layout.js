@@ -198,7 +198,8 @@ function attach(view, drawn, own, flow, plan, scope) {
   const rest = own.filter((item) => !placed.has(item));
   const top = rest.filter((i) => (i.port && i.lane === "forward")
     || (i.lane === "gradient" && isInflow(view, drawn, i, scope)));
-  const bottom = rest.filter((i) => i.port && i.lane === "gradient");
+  const arrives = (i) => view.nodes[i.index].incoming !== undefined && !rowOf.has(drawn.of[view.nodes[i.index].incoming]);
+  const bottom = rest.filter((i) => i.lane === "gradient" && (i.port || arrives(i)));
   const put = (item, r) => { rows[r].items.push(item); rowOf.set(item, r); placed.add(item); };
   if (!rows.length && rest.length) {
     rows = [newRow(scope, [])];

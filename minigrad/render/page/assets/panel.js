@@ -28,7 +28,7 @@ function showNode(app, index) {
   const forward = readers.filter((r) => view.nodes[r].order === node.order && view.nodes[r].lane !== "update");
   if (!node.order && forward.length > 1)
     parts.push(el("p", { class: "hint", text: `Read ${forward.length} times: its gradient will have ${forward.length} terms.` }));
-  parts.push(ruleOf(app, node, index, data.rules[node.op]));
+  parts.push(ruleOf(app, node, index, data.rules[node.rule]));
   if (node.value) parts.push(section("Value", ...valueOf(node.value)));
   if (node.ct !== undefined) {
     const gradient = view.nodes[node.ct];
@@ -70,7 +70,7 @@ function ruleOf(app, node, index, own) {
   const cause = node.kind === "gradient" && node.cause !== undefined ? view.nodes[node.cause] : null;
   const body = [];
   if (cause && node.adjoint === undefined) {
-    const rule = data.rules[cause.op];
+    const rule = data.rules[cause.rule];
     body.push(el("p", { class: "hint" }, "made by the rule of ", nodeLink(app, node.cause)));
     if (rule) body.push(ruleTable(rule, cause));
     return section("Rule", ...body);
@@ -84,7 +84,7 @@ function ruleOf(app, node, index, own) {
 function ruleTable([forward, backward, note], node) {
   const table = el("div", { class: "rule" }, el("p", { class: "forward", text: forward }));
   for (const line of node.kind === "gradient" ? [] : backward) table.append(el("p", { class: "backward", text: line }));
-  const letters = node.in.slice(0, 3).map((_, i) => `${(node.op === "pow" && i ? "p" : node.op === "where" ? "cab"[i] : "abc"[i])} = ${node.args[i]}`);
+  const letters = node.in.slice(0, node.rule.startsWith("pow ") ? 1 : 3).map((_, i) => `${(node.op === "pow" && i ? "p" : node.op === "where" ? "cab"[i] : "abc"[i])} = ${node.args[i]}`);
   if (letters.length) table.append(el("p", { class: "letters", text: `here ${letters.join(", ")}${backward.length && node.kind !== "gradient" ? ", ū = ∂L/∂y" : ""}` }));
   if (note) table.append(el("p", { class: "hint", text: note }));
   return table;

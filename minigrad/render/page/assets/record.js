@@ -1,6 +1,7 @@
 // The recording of a training run: a slider over its steps, and four charts with a cursor.
 
-const W = 300, H = 124, PAD = { l: 38, r: 6, t: 8, b: 16 };
+const H = 124, PAD = { l: 46, r: 8, t: 8, b: 16 };
+let W = 300; // of a chart, in pixels of the page: lines and letters keep their size
 const rec = { data: null, at: 0, layer: null, channel: 0, scope: "", activation: null };
 
 function startRecord(record) {
@@ -44,6 +45,7 @@ function onRecordSelect(scope) {
 function drawRecord() {
   const { data, at } = rec;
   if (!data) return;
+  W = Math.max(220, ($("record").clientWidth - 32 - 3 * 18) / (window.innerWidth > 900 ? 4 : 2));
   const norm = data.norms[rec.layer], charts = [];
   if (norm) {
     const pick = (key) => norm[key].map((row) => row[rec.channel]);
@@ -57,6 +59,7 @@ function drawRecord() {
   const loss = data.loss[at];
   $("record-told").textContent = `step ${data.step[at]}   loss ${loss === null ? "not finite" : number(loss)}`;
 }
+window.addEventListener("resize", drawRecord);
 window.drawRecord = drawRecord;
 window.onRecordSelect = onRecordSelect;
 
@@ -73,12 +76,11 @@ function scales(series, log) {
 function frame(title, scale, ...children) {
   const told = scale.log ? [number(10 ** scale.low), number(10 ** scale.high)] : [number(scale.low), number(scale.high)];
   const steps = rec.data.step, x = scale.x(rec.at);
-  const chart = svg("svg", { viewBox: `0 0 ${W} ${H}`, class: "chart", preserveAspectRatio: "none", role: "img", "aria-label": title },
+  const chart = svg("svg", { viewBox: `0 0 ${W} ${H}`, class: "chart", role: "img", "aria-label": title },
     svg("path", { class: "axis", d: `M${PAD.l} ${PAD.t}V${H - PAD.b}H${W - PAD.r}` }),
     svg("text", { x: PAD.l - 4, y: PAD.t + 6, "text-anchor": "end", text: told[1] }), svg("text", { x: PAD.l - 4, y: H - PAD.b, "text-anchor": "end", text: told[0] }),
     svg("text", { x: PAD.l, y: H - 4, text: String(steps[0]) }), svg("text", { x: W - PAD.r, y: H - 4, "text-anchor": "end", text: String(steps[steps.length - 1]) }),
     ...children, svg("path", { class: "cursor", d: `M${x} ${PAD.t}V${H - PAD.b}` }));
-  chart.setAttribute("preserveAspectRatio", "xMidYMid meet");
   chart.addEventListener("pointerdown", (event) => { // a click moves the slider
     const box = chart.getBoundingClientRect(), wanted = (event.clientX - box.left) / box.width * W;
     let best = 0;
