@@ -52,6 +52,18 @@ def test_decay_of_everything_is_found_in_a_layer_too_and_by_hand():
     assert found(good, "decayed-norm-weights") == []
 
 
+def test_a_penalty_in_the_loss_and_a_rate_for_each_channel_are_no_weight_decay():
+    layer = nn.BatchNorm(3, name="bn", gamma_regularizer=nn.regularizers.l2(0.01))
+    y = layer(data())
+    penalised = mg.optim.sgd(graph_of(y, mg.mean(y**3)), lr=0.1, weight_decay=0.1)
+    assert found(penalised, "decayed-norm-weights") == []
+    graph = with_norm()
+    (gamma,) = [p for p in graph.parameters if p.name == "gamma"]
+    rates = mg.state("rates", [0.1, 0.2, 0.3])
+    scaled = graph.with_updates([mg.Update(gamma, gamma * rates)])
+    assert found(scaled, "decayed-norm-weights") == []
+
+
 # --- tracked and never moved -----------------------------------------------------------------
 
 
