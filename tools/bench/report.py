@@ -208,8 +208,14 @@ def write_readme(path: Path, results: Results) -> None:
 # --- bars ------------------------------------------------------------------------------------
 
 
+_LONGEST, _TICKS = 30, (0.5, 1, 2, 5, 10, 20)  # of the axis of the plot
+
+
 def plot(path: Path, results: Results) -> None:
-    """Horizontal bars of the ratios on a logarithmic axis, a colour a peer."""
+    """Horizontal bars of the ratios on a logarithmic axis, a colour a peer.
+
+    Bars to the left are of peers that are faster; one that is longer than the axis says its ratio.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -223,7 +229,7 @@ def plot(path: Path, results: Results) -> None:
     rows = [(name, over) for name, over in reversed(rows) if len(over) > 1]
     peers = measured(case["peers"] for case in results["cases"].values())
     lines = sum(len(over) for _, over in rows)
-    figure, axis = plt.subplots(figsize=(8, 1 + 0.18 * lines), layout="constrained")
+    figure, axis = plt.subplots(figsize=(8, 1 + 0.13 * lines), layout="constrained")
     place, ticks, seen = 0.0, [], set()
     for name, over in rows:
         present = [peer for peer in reversed(peers) if peer in over]
@@ -231,11 +237,20 @@ def plot(path: Path, results: Results) -> None:
             colour = f"C{peers.index(peer)}"
             label = None if peer in seen else peer
             axis.barh(place, over[peer] - 1, left=1, height=0.9, color=colour, label=label)
+            if over[peer] > _LONGEST:
+                said = f"{over[peer]:,.0f}x "
+                axis.text(_LONGEST, place, said, ha="right", va="center", fontsize=7, color="white")
             seen.add(peer)
             place += 1
         ticks.append((place - (len(present) + 1) / 2, name))
         place += 0.8
     axis.set_xscale("log")
+    fastest = min(ratio for _, over in rows for ratio in over.values())
+    axis.set_xlim(min(0.9 * fastest, 0.5), _LONGEST)
+    axis.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
+    axis.minorticks_off()
+    axis.grid(axis="x", linewidth=0.4)
+    axis.set_axisbelow(True)
     axis.axvline(1, color="black", linewidth=1)
     axis.set_yticks([at for at, _ in ticks], [name for _, name in ticks])
     axis.set_xlabel("peer / minigrad (right of the line minigrad is faster)")
