@@ -33,7 +33,7 @@ import minigrad as mg
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from lab import EXPERIMENTS  # the folder beside this file
+from lab import EXPERIMENTS, timed  # the folder beside this file
 from lab.report import Entry, write
 from lab.result import Result, Settings
 
@@ -66,13 +66,6 @@ def perform(names: Sequence[str], settings: Settings, jobs: int = 1) -> list[Ent
                 found[name] = future.result()
                 announce(name, *found[name])
     return [(EXPERIMENTS[name], *found[name]) for name in names]
-
-
-def timed(name: str, settings: Settings) -> tuple[Result, float]:
-    """One experiment, and the seconds that it took."""
-    begin = time.perf_counter()
-    result = EXPERIMENTS[name].run(settings)
-    return result, time.perf_counter() - begin
 
 
 def announce(name: str, result: Result, seconds: float) -> None:
@@ -112,7 +105,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     missing = [name for name in ("matplotlib", "sklearn", "mlxtend") if find_spec(name) is None]
     if missing:
         sys.exit(f"lab.py: needs {', '.join(missing)}: pip install 'minigrad[data,plots]'")
-    count = args.seeds or (QUICK_SEEDS if args.quick else FULL_SEEDS)
+    count = args.seeds
+    if count is None:
+        count = QUICK_SEEDS if args.quick else FULL_SEEDS
     if count < 1:
         sys.exit(f"lab.py: --seeds is {count}, there must be at least 1")
     names, settings = chosen(args.only), Settings(tuple(range(count)), args.quick)

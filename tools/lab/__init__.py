@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from . import (
     batch_size,
     conditioning,
@@ -11,9 +13,9 @@ from . import (
     placement,
     regularisation,
     sequences,
-    test_time,
+    serving,
 )
-from .result import Experiment
+from .result import Experiment, Result, Settings
 
 EXPERIMENTS: dict[str, Experiment] = {
     module.EXPERIMENT.name: module.EXPERIMENT
@@ -24,8 +26,15 @@ EXPERIMENTS: dict[str, Experiment] = {
         regularisation,
         batch_size,
         placement,
-        test_time,
+        serving,
         sequences,
         identity,
     )
 }
+
+
+def timed(name: str, settings: Settings) -> tuple[Result, float]:
+    """One experiment, and the seconds that it took."""
+    begin = time.perf_counter()
+    result = EXPERIMENTS[name].run(settings)
+    return result, time.perf_counter() - begin

@@ -149,4 +149,5 @@ EXPERIMENT = Experiment(
     "the batch do not, and batch renormalisation repairs much of it.",
     "Ba et al. 2016; Ioffe 2017; Wu and He 2018, Figure 1",
     run,
+    weight=3,
 )

@@ -218,4 +218,5 @@ EXPERIMENT = Experiment(
     "batch norm does the same for every layer.",
     "LeCun et al. 1998, Efficient BackProp, section 4.3; Ioffe and Szegedy 2015, section 3.3",
     run,
+    weight=2,
 )

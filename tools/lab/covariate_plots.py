@@ -8,45 +8,39 @@ import numpy as np
 
 from . import drawing as draw
 from .result import Plot
-from .statistics import Estimate, estimate
+from .statistics import estimate
 
 
-def cats_plot(cats: Any, colours: tuple[str, ...], adapted: Estimate) -> Plot:
+def cats_plot(cats: Any, colours: tuple[str, ...]) -> Plot:
     """Accuracy by colour, and on the farthest colour while it is fine-tuned."""
     with draw.panels(2, width=4.6) as (figure, (left, right)):
         ends, curves = [], []
-        for series, name in enumerate(("without BN", "with BN")):
-            rows = 100 * np.array(cats[name]["rows"])
-            found = [estimate(column) for column in rows.T]
-            at = np.arange(len(colours)) + 0.08 * series
+        rows = {name: cats[name]["rows"] for name in ("without BN", "with BN")}
+        rows["BN, statistics\nof that ink"] = cats["with BN"]["adapted"]
+        for series, (name, values) in enumerate(rows.items()):
+            found = [estimate(column) for column in 100 * np.array(values).T]
+            at = np.arange(len(colours)) + 0.08 * (series - 1)
             left.errorbar(
                 at, [e.mean for e in found], yerr=[np.nan_to_num(e.half) for e in found],
                 color=draw.COLOURS[series], marker=draw.MARKERS[series], capsize=3,
                 linestyle=draw.DASHES[series], linewidth=1.2,
             )  # fmt: skip
             ends.append((found[-1].mean, name, series))
+        for series, name in enumerate(("without BN", "with BN")):
             curve = 100 * np.array(cats[name]["curves"])
             curves.append((draw.band(right, cats["tuning"], curve, series), name, series))
-        at_white = len(colours) - 1 + 0.08
-        left.plot([at_white], [100 * adapted.mean], marker="*", color=draw.RED, markersize=10)
-        draw.note(
-            left, at_white - 0.12, 100 * adapted.mean, "BN, statistics\nof white ink", draw.RED,
-            ha="right",
-        )  # fmt: skip
         left.set_xticks(range(len(colours)), colours)
         left.set_xlim(-0.4, len(colours) - 0.5)
         left.set_ylim(0, 103)
         right.set_ylim(0, 103)
-        draw.labelled(
-            left, "a  Trained on black ink only", "ink of the test digits", "accuracy (%)"
-        )
+        draw.labelled(left, "a  Trained on black ink", "ink of the test digits", "accuracy (%)")
         draw.labelled(right, "b  Fine-tuned on all inks", "training step", "accuracy on white (%)")
-        draw.name_lines(left, ends, 0.08)
+        draw.name_lines(left, ends, 0.12)
         draw.name_lines(right, curves, 0.08)
     return Plot(
         "black_cats",
-        "a: test accuracy by ink of networks that saw black ink only; the star is batch norm with "
-        "statistics of unlabelled digits in white ink. b: accuracy on white ink while both are "
+        "a: test accuracy by ink of networks that saw black ink only; also batch norm "
+        "with statistics of unlabelled digits in the new ink. b: accuracy on white ink while both are "
         "fine-tuned on digits of all inks. 95 % intervals over seeds.",
         draw.svg(figure),
     )
@@ -67,6 +61,7 @@ def landscape_plot(landscape: Any, of: Any, names: tuple[str, ...]) -> Plot:
                 )  # fmt: skip
             ax.set_xticks(range(len(names)), [name.replace(" ", "\n") for name in names])
             ax.set_xlim(-0.5, len(names) - 0.5)
+            ax.set_ylim(top=min(ax.get_ylim()[1], 100.5))
             draw.labelled(ax, title, "", unit)
         axes[0].set_yscale("log")
         for ax, key, title, unit in (

@@ -71,7 +71,9 @@ def svg(figure: Any) -> str:
     return buffer.getvalue()
 
 
-def band(ax: Any, x: Any, runs: Any, series: int, marker: bool = False) -> float:
+def band(
+    ax: Any, x: Any, runs: Any, series: int, marker: bool = False, width: float = 1.8
+) -> float:
     """The mean over seeds (rows of ``runs``) with its interval; the height where the line ends."""
     columns = [estimate(column) for column in np.asarray(runs, float).T]
     middle = np.array([e.mean for e in columns])
@@ -79,7 +81,7 @@ def band(ax: Any, x: Any, runs: Any, series: int, marker: bool = False) -> float
     colour = COLOURS[series]
     ax.fill_between(x, middle - half, middle + half, color=colour, alpha=0.15, linewidth=0)
     kind = MARKERS[series] if marker else None
-    ax.plot(x, middle, color=colour, linestyle=DASHES[series], marker=kind)
+    ax.plot(x, middle, color=colour, linestyle=DASHES[series], marker=kind, linewidth=width)
     return float(middle[-1])
 
 
@@ -113,6 +115,8 @@ def spread(positions: Sequence[float], gap: float) -> list[float]:
                 moved = True
         if not moved:
             break
+    for i in reversed(range(len(placed))):  # nothing above the top
+        placed[i] = min(placed[i], placed[i + 1] - gap if i + 1 < len(placed) else 1.0)
     found = [0.0] * len(placed)
     for index, value in zip(order, placed, strict=True):
         found[index] = float(value)

@@ -134,6 +134,8 @@ def _plot(run: Any, floors: Any) -> Plot:
         axes[2].plot(SIZES, guide, color=draw.GREY, linestyle=(0, (5, 2)), linewidth=1.2)
         draw.note(axes[2], SIZES[1], guide[1] * 1.25, "  1/sqrt(m)")
         axes[2].set_yscale("log")
+        ticks = (0.1, 0.2, 0.5)
+        axes[2].set_yticks(ticks, [number(tick) for tick in ticks])
         draw.powers_of_two(axes[2], SIZES)
         draw.labelled(axes[2], "c  Residue in training", "batch size m", "residue / input's spread")
     return Plot(

@@ -125,8 +125,8 @@ def _result(accuracy: Any, alone: Any, statistics: Any, steps: int) -> Result:
         f"deviation of the real steps.",
     )  # fmt: skip
     limits = (
-        "Batch norm per step works when all sequences have one length that never changes "
-        "(Cooijmans et al. 2017 report gains); it is varying length that breaks it.",
+        "On lengths that training saw, batch norm per step is no worse than layer norm unless the "
+        "first number above says so; Cooijmans et al. (2017) report gains for one fixed length.",
         "Statistics over the real steps only (a masked mean) help with padding, but leave few "
         "sequences, and so much noise, at the late steps.",
         "The digits are easy and short; what a norm gains on long sequences is not seen here.",
@@ -156,7 +156,7 @@ def _plot(accuracy: Any, statistics: Any) -> Plot:
         for series, (name, runs) in enumerate(accuracy.items()):
             curves = 100 * np.array([[run[n] for n in LENGTHS] for run in runs])
             ends.append((draw.band(left, LENGTHS, curves, series, marker=True), name, series))
-        left.axvspan(SEEN + 0.5, LONGEST + 0.3, color="#F2F2F2", linewidth=0)
+        left.axvspan(SEEN + 0.5, LONGEST + 0.3, color="#F2F2F2", linewidth=0, zorder=0)
         low, high = left.get_ylim()
         left.set_ylim(max(low, 0), min(high, 100.5))
         draw.note(left, SEEN + 0.6, left.get_ylim()[0] + 3, "never trained")
@@ -164,7 +164,7 @@ def _plot(accuracy: Any, statistics: Any) -> Plot:
         draw.name_lines(left, ends, 0.08)
         steps = np.arange(1, LONGEST + 1)
         draw.band(right, steps, statistics, 2, marker=True)
-        right.axvspan(SEEN + 0.5, LONGEST + 0.3, color="#F2F2F2", linewidth=0)
+        right.axvspan(SEEN + 0.5, LONGEST + 0.3, color="#F2F2F2", linewidth=0, zorder=0)
         right.set_ylim(bottom=0)
         draw.note(right, SEEN + 0.6, 0.06 * right.get_ylim()[1], "padding only")
         draw.labelled(
@@ -186,4 +186,5 @@ EXPERIMENT = Experiment(
     "statistics, late steps have few sequences, and longer ones have none.",
     "Ba et al. 2016, section 3.1; Cooijmans et al. 2017",
     run,
+    weight=3,
 )
