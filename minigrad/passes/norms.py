@@ -128,7 +128,7 @@ def find_norms(graph: Graph) -> list[Norm]:
         first.setdefault(after, before)
         every.setdefault(after, []).append(before)
     order = toposort(first)
-    flow = Flow.of(order, [n for n in order if n.prim.name == "input" and n.type.is_float])
+    flow = Flow.of(order, [node for node in order if _is_data(node)])
     named = sorted({d for node in order for d in node.shape if isinstance(d, str)})
     leading = [str(n.shape[0]) for n in graph.inputs if n.ndim and isinstance(n.shape[0], str)]
     origin = _Origin(first, every)
@@ -236,6 +236,14 @@ def _written(eps: float, flow: Flow) -> float:
             if abs(float(value) - eps) <= 1e-6 * eps:
                 return float(str(value))
     return float(f"{eps:.6g}")
+
+
+def _is_data(node: Node) -> bool:
+    """What is no weight: inputs, random numbers, and integers, which may select or mask."""
+    name = node.prim.name
+    if name in ("parameter", "state"):
+        return not node.type.is_float
+    return name in ("input", "random_uniform")
 
 
 def _estimates(graph: Graph) -> list[Node]:

@@ -99,19 +99,20 @@ def _values(flow: Flow, match: Match, span: Sequence[Node], cotangent: Node) -> 
     """The span computed beside every draw of x, from cotangents at random."""
     inside = {*span, cotangent}
     passive = flow.needed(
-        o for n in span for o in n.inputs if o not in inside and o not in flow.active
+        o
+        for n in (*match.forward, *span)
+        for o in n.inputs
+        if o not in inside and o not in flow.active
     )
     found: Values = []
     for trial, draws in zip(match.sample.trials, match.sample.draws, strict=True):
         rows = []
-        for draw in draws:
-            values = {node: draw[node] for node in (match.x, *match.forward) if node in draw}
+        for draw in draws[:-1:2]:
             shape = trial.shape(match.whole.shape)
-            values[match.whole] = gathered(draw[match.x], match.outer, trial, shape)
-            compute(match.outer, values, trial)
+            values = {match.whole: gathered(draw[match.x], match.outer, trial, shape)}
             values[cotangent] = trial.rng.normal(size=trial.shape(cotangent.shape))
             compute([n for n in passive if n is not cotangent], values, trial)
-            compute(span, values, trial)
+            compute((*match.forward, *span), values, trial)
             rows.append(values)
         found.append(rows)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from ..ir import Node
 from .norms_fit import Statistic, affine, statistics
 from .norms_flow import REDUCTIONS, VIEWS, Flow, below, view_chain, volume
-from .norms_probe import Array, Sample, Trial, close, sample, viewed
+from .norms_probe import Array, Sample, Trial, close, following, sample, viewed
 from .norms_terms import Steps, Term, gathered, name_term, zero_term
 
 
@@ -53,7 +53,7 @@ def matches(flow: Flow, root: Node, under: Node, trials: Sequence[Trial]) -> Ite
         span = flow.span([x])
         if under not in span:
             continue
-        probe = sample(flow, x, span, trials)
+        probe = sample(flow, x, span, trials, root)
         for statistic in statistics(probe, under, _hints(x, between)):
             found.append((x, probe, span, statistic))
     found.sort(key=lambda item: not item[3].centred)  # stable: nearest first
@@ -67,7 +67,7 @@ def matches(flow: Flow, root: Node, under: Node, trials: Sequence[Trial]) -> Ite
 def _match(
     flow: Flow, root: Node, x: Node, probe: Sample, span: Sequence[Node], statistic: Statistic
 ) -> Match | None:
-    after = _after(root, span)
+    after = following(root, span)
     layouts = layouts_of(span, x)
     for outside in _outsides(flow, after, statistic):
         hats = [
@@ -202,13 +202,17 @@ def _statistics_in(
 
 
 def _equal_to(
-    forward: set[Node], span: Sequence[Node], probe: Sample, definition: object
+    forward: set[Node],
+    span: Sequence[Node],
+    probe: Sample,
+    definition: Callable[[Array], Array],
 ) -> Node | None:
-    assert callable(definition)
+    wanted = [[definition(v[probe.tensor]).ravel() for v in draws] for draws in probe.draws]
     for node in span:
         if node not in forward:
             continue
-        wanted = [[definition(v[probe.tensor]).ravel() for v in draws] for draws in probe.draws]
+        if any(node not in v for draws in probe.draws for v in draws):
+            continue  # as large as x
         found = [[v[node].ravel() for v in draws] for draws in probe.draws]
         if all(
             f.shape == w.shape and close(f, w)
@@ -235,19 +239,11 @@ def _clamps_hold(flow: Flow, probe: Sample, statistic: Statistic, forward: Itera
     """A ``maximum(v, 0)`` does nothing where v is a variance (plus eps), which is not negative."""
     for node in forward:
         if flow.is_clamp(node):
-            inner = [o for o in node.inputs if o in flow.active]
+            inner = [o for o in node.inputs if o in flow.active and o in probe.draws[0][0]]
             found = statistics(probe, inner[0], [statistic.axes]) if inner else ()
             if not any(s.centred == statistic.centred for s in found):
                 return False
     return True
-
-
-def _after(root: Node, span: Sequence[Node]) -> set[Node]:
-    found = {root}
-    for node in span:
-        if not found.isdisjoint(node.inputs):
-            found.add(node)
-    return found
 
 
 def _hints(x: Node, between: Sequence[Node]) -> list[tuple[int, ...]]:

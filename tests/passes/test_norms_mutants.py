@@ -178,3 +178,28 @@ def test_a_mutant_beside_the_real_one_does_not_hide_it() -> None:
     outputs = {"good": good, **{f"bad{i}": y for i, y in enumerate(NO_NORM.values())}}
     found = mg.find_norms(mg.Graph([X, Z, P, S], outputs))
     assert [norm.y for norm in found] == [good]
+
+
+T = mg.input("t", "N", "int64")
+MASK = mg.cast(mg.expand_dims(T > 0, 1), "float32")
+
+
+def test_masked_statistics_are_no_statistics_of_x() -> None:
+    """All ones would make a masked mean a mean: integers are data, not weights."""
+    n = mg.sum(MASK, 0)
+    m = mg.sum(X * MASK, 0) / n
+    v = mg.sum(MASK * (X - m) ** 2, 0) / n
+    assert mg.find_norms(mg.Graph([X, T], {"y": (X - m) / mg.sqrt(v + EPS)})) == []
+
+
+def test_a_rare_dropout_is_seen() -> None:
+    dropped = mg.dropout(X, 0.001, mg.Generator(seed=1))
+    y = (X - mean(dropped)) / root(dropped)
+    assert mg.find_norms(mg.Graph([X], {"y": y})) == []
+    (norm,) = mg.find_norms(mg.Graph([X], {"y": nn.batch_norm(dropped, None, None)}))
+    assert norm.x.prim.name == "mul"
+
+
+def test_the_sign_of_a_weight_is_not_taken_for_one() -> None:
+    y = C * G / mg.sqrt(G * G * (var(X) + EPS))  # sign(g) * xhat
+    assert all(norm.gamma is not None for norm in mg.find_norms(mg.Graph([X], {"y": y})))
