@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from ...ir import Graph, Node
+from ...backends.feed import by_node, missing
+from ...ir import FeedError, Graph, Node
 from .document import Page, document
 from .model import view_data
 from .rules import RULES
@@ -60,6 +61,8 @@ def explore(
     True
     """
     drawn = graph if isinstance(graph, Graph) else Graph((), graph)  # type: ignore[arg-type]
+    if feed is not None:
+        feed = _by_name(drawn, feed)
     views = views_of(drawn, gradients, state)
     listed = [_view(view, feed, state or {}) for view in views]
     twins = links(views, {view.key: _index(view) for view in views})
@@ -76,6 +79,18 @@ def explore(
     if path is not None:
         page.save(path)
     return page
+
+
+def _by_name(graph: Graph, feed: Mapping[Any, Any]) -> dict[str, Any]:
+    """A feed by name of leaf; FeedError for anything else."""
+    found = by_node(feed, [*graph.inputs, *graph.leaves])
+    for node in found:
+        if not node.name:
+            raise FeedError(f"explore: feed a leaf by its name, not {node!r}")
+    for leaf in graph.inputs:
+        if leaf not in found:
+            raise missing(leaf)
+    return {node.name: value for node, value in found.items()}
 
 
 def _view(view: View, feed: Mapping[str, Any] | None, state: Mapping[str, Any]) -> dict[str, Any]:

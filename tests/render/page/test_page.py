@@ -141,6 +141,12 @@ def test_a_state_takes_the_place_of_the_start():
     assert told["value"]["whole"] == [["7", "7", "7", "7"]]
 
 
+@pytest.mark.parametrize("feed", [{"x": np.zeros((2, 4), "f")}, {"nothing": 1.0}, {"x": 1, "t": 1}])
+def test_a_feed_that_does_not_fit_is_refused(feed):
+    with pytest.raises(mg.FeedError):
+        mg.explore(network(1)[0], feed=feed)
+
+
 def test_without_a_feed_there_are_no_values():
     graph, _ = network(1)
     assert '"value":' not in mg.explore(graph).html
@@ -159,7 +165,8 @@ def test_every_primitive_has_a_rule_with_a_line_for_each_gradient():
 # --- rules against finite differences: what the page teaches must be true ------------------------
 
 _SIGNS = {"·": "*", "−": "-", "√a": "sqrt(a)", "√π": "sqrt(pi)", "aᵖ⁻¹": "a**(p-1)", "aᵖ": "a**p",
-          "eᵃ": "exp(a)", "y²": "y**2", "a³": "a**3", "a²": "a**2", "ln a": "log(a)", "ln(1 + a)": "log(1+a)",
+          "eᵃ": "exp(a)", "y²": "y**2", "a³": "a**3", "a²": "a**2", "ln a": "log(a)",
+          "ln(1 + a)": "log(1+a)",
           "tanh a": "tanh(a)", "sgn a": "sign(a)", "|a|": "abs(a)", "ū": "u"}  # fmt: skip
 
 

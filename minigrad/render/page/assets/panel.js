@@ -142,7 +142,7 @@ const LEVELS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+-
 function heatStrip(heat, shape) {
   const rows = heat.cells.length / heat.columns, canvas = el("canvas", { width: heat.columns, height: rows, class: "heat", role: "img",
     "aria-label": `heat strip from ${number(heat.low ?? 0)} to ${number(heat.high ?? 0)}` });
-  canvas.style.aspectRatio = `${Math.max(heat.columns, 6)} / ${Math.max(rows * (heat.columns < 16 ? 1 : 1.6), 3)}`;
+  canvas.style.height = `${Math.min(150, 12 + 10 * rows)}px`;
   const image = new ImageData(heat.columns, rows);
   [...heat.cells].forEach((c, i) => image.data.set(heatColor(LEVELS.indexOf(c), heat), 4 * i));
   canvas.getContext("2d").putImageData(image, 0, 0);
