@@ -3,18 +3,22 @@
 from .certificate import InferenceCertificate, certify_inference
 from .conventions import Converted, convert, debias
 from .dependence import Dependence, batch_dependence
+from .derivation import Derivation, Step
 from .diff import Difference, Pair, Reader, Replacement, diff
 from .fold import Folding, fold, fold_report
 from .inference import to_inference
 from .lint import Finding, lint
 from .norms import Epsilon, Norm, find_norms
+from .proof import prove_equal, prove_zero
 from .retype import retype
 from .scalarize import scalarize
+from .simplify import simplify
 from .statistics import track_statistics
 
 __all__ = [
     "Converted",
     "Dependence",
+    "Derivation",
     "Difference",
     "Epsilon",
     "Finding",
@@ -24,6 +28,7 @@ __all__ = [
     "Pair",
     "Reader",
     "Replacement",
+    "Step",
     "batch_dependence",
     "certify_inference",
     "convert",
@@ -33,8 +38,11 @@ __all__ = [
     "fold",
     "fold_report",
     "lint",
+    "prove_equal",
+    "prove_zero",
     "retype",
     "scalarize",
+    "simplify",
     "to_inference",
     "track_statistics",
 ]

@@ -1,0 +1,174 @@
+"""Derivations: what was shown, step by step, each step checked at random points.
+
+A step says that one expression equals another, by which laws, and how far both are apart in
+float64 at points drawn at random. `simplify(..., proof=True)`, `prove_zero` and `prove_equal`
+return one; it prints as text, as LaTeX and as Markdown.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..ir import FUNCTIONS, Graph, GraphError, Node, place
+from ..rewrite.formula import LATEX, TEXT, Style, formula
+from ..rewrite.laws import LAWS
+from ..rewrite.rules import RULES
+from .points import distance, random_point
+from .symbols import Names
+
+TOLERANCE = 1e-9  # of float64, relative to the largest element; roots lose half of the digits
+POINTS = 3
+
+
+@dataclass(frozen=True)
+class Step:
+    """``before = after`` by ``laws``; ``name`` is what later steps call it.
+
+    ``error`` is the largest relative distance of the two in float64 at the points tried.
+    """
+
+    before: Node
+    after: Node
+    laws: tuple[str, ...]
+    error: float
+    called: str = ""
+    names: Mapping[Node, str] = field(default_factory=dict, repr=False)
+    latex_names: Mapping[Node, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Where the step holds: the conditions of its DOMAIN laws."""
+        stated = {row.name: row.condition for row in RULES if row.condition}
+        stated |= {name: law.condition for name, law in LAWS.items() if law.condition}
+        return tuple([stated[law] for law in self.laws if law in stated])
+
+    @property
+    def text(self) -> str:
+        """``name = before = after   [laws]``."""
+        return f"{self._sides(TEXT, self.names)}    [{', '.join(self.laws)}]"
+
+    @property
+    def latex(self) -> str:
+        """The equation, without delimiters."""
+        return self._sides(LATEX, self.latex_names)
+
+    def _sides(self, style: Style, names: Mapping[Node, str]) -> str:
+        known = {n: t for n, t in names.items() if n is not self.after and n is not self.before}
+        sides = [formula(self.before, known, style), formula(self.after, known, style)]
+        own = [names[self.after]] if self.called else []
+        return " = ".join(dict.fromkeys([*own, *sides]))
+
+    def graph(self) -> Graph:
+        """Both sides in one graph, to be drawn."""
+        return Graph((), {"before": self.before, "after": self.after})
+
+    def _repr_svg_(self) -> str:
+        return FUNCTIONS["svg"](self.graph())
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """A claim and the steps that show it; ``result`` is what the claim's left side became."""
+
+    claim: str
+    steps: tuple[Step, ...]
+    result: Any
+    definitions: tuple[str, ...] = ()
+    latex_definitions: tuple[str, ...] = ()
+    points: int = POINTS
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Every condition that some step needs."""
+        return tuple(dict.fromkeys([c for step in self.steps for c in step.conditions]))
+
+    @property
+    def laws(self) -> tuple[str, ...]:
+        """Every law that some step uses."""
+        return tuple(dict.fromkeys([law for step in self.steps for law in step.laws]))
+
+    @property
+    def error(self) -> float:
+        """The largest error of a step."""
+        return max([step.error for step in self.steps], default=0.0)
+
+    def __str__(self) -> str:
+        lines = [self.claim, *[f"  with {d}" for d in self.definitions]]
+        lines += [f"{i:3}. {s.text}" for i, s in enumerate(self.steps, 1)]
+        lines += [f"where {condition}" for condition in self.conditions]
+        lines.append(f"checked at {self.points} random points: off by {self.error:.1e} at most")
+        return "\n".join(lines)
+
+    def latex(self) -> str:
+        """An ``align*`` environment, one line a step."""
+        rows = [rf"  {_aligned(s.latex)} && \text{{{', '.join(s.laws)}}} \\" for s in self.steps]
+        return "\n".join([r"\begin{align*}", *rows, r"\end{align*}"])
+
+    def markdown(self) -> str:
+        """Lecture notes: the claim, then every step with its laws and its check."""
+        lines = [f"**{_markdown(self.claim)}**", ""]
+        if self.latex_definitions:
+            lines += [f"With ${', '.join(self.latex_definitions)}$:", ""]
+        for number, step in enumerate(self.steps, 1):
+            laws = "; ".join(f"*{law}*: ${LAWS[law].latex}$" if law in LAWS else f"*{law}*"
+                             for law in step.laws)  # fmt: skip
+            lines += [f"{number}. $$ {step.latex} $$", f"   by {laws or 'definition'} "
+                      f"(checked: {step.error:.0e})", ""]  # fmt: skip
+        lines += [f"Where {_markdown(condition)}." for condition in self.conditions]
+        return "\n".join(lines)
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def checked(
+    before: Node, after: Node, laws: Iterable[str], names: Names, positive: Iterable[Node] = ()
+) -> Step:
+    """The step, its error measured; AssertionError when the two sides differ: a wrong law."""
+    error = apart(before, after, positive)
+    laws = tuple(sorted(laws))
+    if not error <= TOLERANCE:
+        raise AssertionError(
+            f"a derivation went wrong by {error:.1e}: {formula(before)} is not {formula(after)}"
+            f" (laws: {', '.join(laws)}){place(before.scope, before.source)}"
+        )
+    return Step(before, after, laws, error, "", dict(names.text), dict(names.latex))
+
+
+def apart(before: Node, after: Node, positive: Iterable[Node] = (), points: int = POINTS) -> float:
+    """How far two nodes are apart at random points; points outside the domain are passed over.
+
+    0.0 only when some point lay inside of it; inf when none of twenty did.
+    """
+    worst, found = 0.0, 0
+    for seed in range(20):
+        point = random_point([before, after], seed, positive)
+        a, b = point.values([before, after])
+        error = distance(a, b)
+        if np.isnan(error):
+            continue
+        worst, found = max(worst, error), found + 1
+        if found == points:
+            break
+    return worst if found else np.inf
+
+
+def require_nodes(function: str, nodes: Sequence[Any]) -> None:
+    """GraphError unless all are nodes."""
+    for node in nodes:
+        if not isinstance(node, Node):
+            raise GraphError(f"{function}: {node!r} is a {type(node).__name__}, not a node")
+
+
+def _aligned(equation: str) -> str:
+    return equation.replace(" = ", " &= ", 1)
+
+
+def _markdown(text: str) -> str:
+    escaped = html.escape(text, quote=False)
+    return "".join("\\" + c if c in "*_`[]#|$\\" else c for c in escaped)

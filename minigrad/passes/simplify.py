@@ -1,0 +1,269 @@
+"""Simplify: the same values from less work.
+
+Flow: local rules to a fixpoint (`rewrite.rules`), then the algebraic normal form of every node
+(`rewrite.normal`), then the cheapest nodes for it that were found (`rewrite.build`). A node is
+replaced only where that lowers the cost; the whole graph's cost never grows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, overload
+
+from ..ir import HERE, Graph, Node, Update, depending_on, is_leaf, rebuild, toposort
+from ..rewrite.build import Builder
+from ..rewrite.cost import cost, cost_of
+from ..rewrite.driver import rewrite
+from ..rewrite.formula import LATEX, formula
+from ..rewrite.normal import Normal
+from ..rewrite.rules import RULES
+from .cse import share
+from .derivation import Derivation, Step, checked, require_nodes
+from .symbols import Names, named
+
+
+@overload
+def simplify(graph: Graph, *, proof: Literal[False] = False) -> Graph: ...
+@overload
+def simplify(graph: Node, *, proof: Literal[False] = False) -> Node: ...
+@overload
+def simplify(graph: Sequence[Node], *, proof: Literal[False] = False) -> list[Node]: ...
+@overload
+def simplify(
+    graph: Graph | Node | Sequence[Node], *, proof: Literal[True],
+    names: Mapping[Node, str] | None = None,
+) -> Derivation: ...  # fmt: skip
+def simplify(
+    graph: Graph | Node | Sequence[Node], *, proof: bool = False,
+    names: Mapping[Node, str] | None = None,
+) -> Any:  # fmt: skip
+    """The same values from less work: algebra over sums, products, powers, roots and reductions.
+
+    Parameters
+    ----------
+    graph : a graph, a node, or several nodes; the same kind comes back.
+    proof : give a `Derivation` instead: every step with its laws, each checked in float64 at
+        random points; ``derivation.result`` is what would come back otherwise.
+    names : what a derivation calls nodes; papers' letters and t, t2, ... otherwise.
+
+    Rounding may differ (sums and products are reordered), and a value may appear where the
+    original is not defined (``x / x`` at 0); the rows in `minigrad.rewrite` say which rule does
+    what. The cost (`minigrad.rewrite.cost`) never grows. In a training graph the nodes that
+    `to_inference` replaces keep their place in the forward pass.
+
+    >>> import minigrad as mg
+    >>> x, u = mg.input("x", ("N", 4)), mg.input("u", ("N", 4))
+    >>> (dx,) = mg.grad(mg.softmax(x), x, u)
+    >>> print(mg.Graph((), {"dx": simplify([mg.softmax(x), dx])[1]}))
+    graph(u: f32[N,4], x: f32[N,4])
+      a: f32[N,1] = max[axis=(1,), keepdims=True] x
+      b: f32[N,1] = stop_gradient a
+      c: f32[N,4] = sub x b
+      d: f32[N,4] = exp c
+      e: f32[N,1] = sum[axis=(1,), keepdims=True] d
+      f: f32[N,4] = div d e
+      g: f32[N,4] = mul f u                          # grad
+      h: f32[N,1] = sum[axis=(1,), keepdims=True] g  # grad
+      i: f32[N,4] = sub u h                          # grad
+      j: f32[N,4] = mul i f                          # grad
+      return dx=j
+    """
+    if proof:
+        return _derivation(graph, names)
+    if isinstance(graph, Node):
+        return simplified([graph])[0]
+    if not isinstance(graph, Graph):
+        require_nodes("simplify", list(graph))
+        return simplified(list(graph))
+    return _graph(graph)
+
+
+def _derivation(graph: Graph | Node | Sequence[Node], given: Mapping[Node, str] | None) -> Any:
+    if isinstance(graph, Graph):
+        roots = list(graph.outputs.values())
+    else:
+        roots = [graph] if isinstance(graph, Node) else list(graph)
+    require_nodes("simplify", roots)
+    given = given or {}
+    shared = share([*roots, *given])
+    roots, marked = shared[: len(roots)], shared[len(roots) :]
+    names = named(roots, dict(zip(marked, given.values(), strict=True)))
+    new, steps = derived(roots, names)
+    claim = "; ".join(f"{formula(a, names.text)} = {formula(b, names.text)}"
+                      for a, b in zip(roots, new, strict=True) if a is not b)  # fmt: skip
+    result = simplify(graph)
+    return Derivation(claim, tuple(steps), result, *definitions(names, [*roots, *new]))
+
+
+def derived(
+    roots: Sequence[Node], names: Names, positive: Iterable[Node] = ()
+) -> tuple[list[Node], list[Step]]:
+    """What the roots become, and a step for every node where laws make another form of an op."""
+    positive = frozenset(positive)
+    run = Simplification(list(roots), frozenset(), told=True)
+    run.normal.ring.positive = positive
+    new = run.run()
+    for old, text in list(names.text.items()):
+        latex = names.latex[old]
+        for table, symbol in ((names.text, text), (names.latex, latex)):
+            table.setdefault(run.new.get(old, old), symbol)
+    steps = []
+    for number, (before, after, laws) in enumerate(run.told_steps, 1):
+        if not is_leaf(after) and after not in names.text and after not in new:
+            names.text[after] = f"d{number}"
+            names.latex[after] = f"d_{{{number}}}"
+        step = checked(before, after, laws or {"common factor"}, names, positive)
+        steps.append(replace(step, called=names.text.get(after, "")))
+    return new, steps
+
+
+def definitions(names: Names, roots: Sequence[Node]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the names of forward nodes stand for, in text and LaTeX, as far as roots need them."""
+    order = [n for n in toposort(roots) if n in names.text and not is_leaf(n)]
+    order = [n for n in order if n.scope.order == min(m.scope.order for m in order)]
+    first = {names.text[n]: n for n in reversed(order)}
+    chosen = [n for n in order if first[names.text[n]] is n]
+    text = [f"{names.text[n]} = {formula(n, names.text)}" for n in chosen]
+    latex = [f"{names.latex[n]} = {formula(n, names.latex, LATEX)}" for n in chosen]
+    return tuple(text), tuple(latex)
+
+
+def _graph(graph: Graph) -> Graph:
+    pairs = [n for pair in graph.replacements.items() for n in pair]
+    moved = [n for u in graph.updates for n in (u.value, u.estimate) if n is not None]
+    roots = [*graph.outputs.values(), *moved, *pairs]
+    pinned = {*graph.replacements, *[u.estimate for u in graph.updates if u.estimate is not None]}
+    new = dict(zip(roots, simplified(roots, pinned), strict=True))
+    updates = tuple(
+        Update(u.state, new[u.value], None if u.estimate is None else new[u.estimate])
+        for u in graph.updates
+    )
+    outputs = {name: new[node] for name, node in graph.outputs.items()}
+    replacements = {new[a]: new[b] for a, b in graph.replacements.items()}
+    return Graph(graph.inputs, outputs, updates, replacements)
+
+
+def simplified(roots: Sequence[Node], pinned: Iterable[Node] = ()) -> list[Node]:
+    """The roots, simplified; ``pinned`` nodes and the forward nodes behind them keep their form."""
+    pinned = frozenset(pinned)
+    roots = list(roots)
+    local = roots if pinned else share(rewrite(roots, RULES))
+    found = Simplification(local, pinned).run()
+    return min(found, local, roots, key=cost)
+
+
+@dataclass(slots=True)
+class Simplification:
+    """One run over a graph: what every old node became."""
+
+    roots: list[Node]
+    pinned: frozenset[Node]
+    normal: Normal = field(default_factory=Normal)
+    builder: Builder = field(init=False)
+    new: dict[Node, Node] = field(default_factory=dict)
+    paid: set[Node] = field(default_factory=set)
+    done: set[Node] = field(default_factory=set)  # old nodes that have been decided
+    changed: set[Node] = field(default_factory=set)  # some law says that they have another form
+    told: bool = False  # decide every node that a law changes, and keep the steps
+    told_steps: list[tuple[Node, Node, frozenset[str]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.builder = Builder(self.normal)
+
+    def run(self) -> list[Node]:
+        """What the roots became."""
+        order = toposort(self.roots)
+        self.normal.read(self.roots)
+        fixed = depending_on(order, self.pinned) if self.pinned else set()
+        wanted = self._wanted(order)
+        first = min((n.scope.order for n in order), default=0)
+        before = HERE.scope, HERE.source
+        try:
+            for node in order:
+                HERE.scope, HERE.source = node.scope, node.source
+                forward = node.scope.order == first
+                self._replace(node, node in wanted, forward, forward and node in fixed)
+        finally:
+            HERE.scope, HERE.source = before
+        return [self.new[root] for root in self.roots]
+
+    def _wanted(self, order: list[Node]) -> set[Node]:
+        """Nodes that will be asked for: roots, atoms, and the operands of atoms."""
+        wanted = {*self.roots, *self.pinned}
+        for node in order:
+            if node in self.normal.atom_of:
+                wanted.add(node)
+                wanted.update(node.inputs)
+        return wanted
+
+    def _replace(self, node: Node, wanted: bool, forward: bool, fixed: bool) -> None:
+        poly = self.normal.poly[node]
+        inputs = tuple([self.new[i] for i in node.inputs])
+        kept = node if inputs == node.inputs else rebuild(node, inputs)
+        if node not in self.pinned:
+            kept = self.builder.op(kept)
+        chosen = kept
+        changed = node in self.normal.laws or any(
+            i in self.changed and i not in self.done for i in node.inputs
+        )
+        if changed:
+            self.changed.add(node)
+        tell = self.told and node in self.normal.laws and not forward
+        wanted = wanted or tell
+        if wanted and changed and not fixed and node.type.is_float and not is_leaf(node):
+            chosen = self._cheaper(kept, node, forward)
+        if self.told and chosen is not kept:
+            laws = self.normal.laws.get(node, frozenset())
+            self.told_steps.append((kept, chosen, laws))
+        self.new[node] = chosen
+        if wanted:
+            self._pay(chosen)
+            self.done.add(node)
+        number = self.normal.atom_of.get(node)
+        if number is not None:
+            self.builder.values[number] = chosen
+        if (forward or wanted) and node.type.is_float:
+            self.builder.remember(poly, chosen)
+
+    def _cheaper(self, kept: Node, node: Node, forward: bool) -> Node:
+        if node in self.normal.atom_of and self._atom_is_opaque(node):
+            return kept
+        poly = self.normal.poly[node]
+        if node in self.normal.atom_of:  # a sum that is kept whole
+            poly = self._content(node)
+        built = self.builder.exact(poly, node.type)
+        if built is kept:
+            return kept
+        if self.told and node in self.roots:
+            return built  # the point of the derivation
+        ahead = self._unpaid(kept) - self._unpaid(built)
+        return built if ahead > 0 or (ahead == 0 and not forward) else kept
+
+    def _atom_is_opaque(self, node: Node) -> bool:
+        return self.normal.ring.atoms[self.normal.atom_of[node]].kind != "sum"
+
+    def _content(self, node: Node) -> Any:
+        ((monomial, _),) = self.normal.poly[node].items()
+        return self.normal.content(monomial[0][0])
+
+    def _unpaid(self, root: Node) -> float:
+        return sum([cost_of(node) for node in self._new_below(root)])
+
+    def _pay(self, root: Node) -> None:
+        for node in self._new_below(root):
+            self.paid.add(node)
+            poly = self.builder.made.get(node)
+            if poly is not None:
+                self.builder.remember(poly, node)
+
+    def _new_below(self, root: Node) -> set[Node]:
+        """What ``root`` needs that nothing chosen so far computes."""
+        found: set[Node] = set()
+        stack = [root]
+        while stack:
+            node = stack.pop()
+            if node not in found and node not in self.paid:
+                found.add(node)
+                stack.extend(node.inputs)
+        return found

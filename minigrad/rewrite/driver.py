@@ -1,0 +1,130 @@
+"""The driver: rules to a fixpoint, bottom up, each tried only where its root op stands.
+
+Every node is brought to a form where no rule applies before its consumers are looked at; what a
+rule builds is brought to that form too. The number of firings is bounded, so that rules that undo
+each other end as well; the log says which rule fired where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ..ir import HERE, Node, rebuild, toposort
+from .cost import cost
+from .rule import Rule
+
+FIRINGS = 8  # a node, on average: more means that rules undo each other
+
+
+@dataclass(frozen=True)
+class Firing:
+    """One step of the driver: ``rule`` made ``after`` of ``before``."""
+
+    rule: Rule
+    before: Node
+    after: Node
+
+    def __str__(self) -> str:
+        return f"{self.rule.name}: {self.before!r} -> {self.after!r}"
+
+
+def rewrite(
+    roots: Sequence[Node], rules: Iterable[Rule], log: list[Firing] | None = None
+) -> list[Node]:
+    """The roots after every rule has fired wherever it can.
+
+    New nodes stand in the scope and come from the line of the node that they replace. ``log``
+    collects the firings in order. Linear in the number of nodes for a fixed table of rules.
+
+    >>> import minigrad as mg
+    >>> from minigrad.rewrite import EXACT, Rule
+    >>> x = mg.input("x", 3)
+    >>> log = []
+    >>> rule = Rule("double negation", EXACT, lambda x: -(-x), lambda x: x)
+    >>> (y,) = rewrite([-(-(-(-x)))], [rule], log)
+    >>> y is x, len(log)
+    (True, 2)
+    """
+    index: dict[str, list[Rule]] = {}
+    for rule in rules:
+        index.setdefault(rule.pattern.prim.name, []).append(rule)
+    log = [] if log is None else log
+    run = _Run(index, log, len(log))
+    before = HERE.scope, HERE.source
+    try:
+        order = toposort(roots)
+        run.bound = FIRINGS * len(order) + 100
+        for node in order:
+            run.normal[node] = run.to_normal(_on(node, run.normal))
+    finally:
+        HERE.scope, HERE.source = before
+    return [run.normal[root] for root in roots]
+
+
+@dataclass
+class _Run:
+    index: dict[str, list[Rule]]
+    log: list[Firing]
+    start: int
+    bound: int = 0
+
+    def __post_init__(self) -> None:
+        self.normal: dict[Node, Node] = {}
+        self.finished: set[Node] = set()  # no rule applies to these, nor below them
+
+    def to_normal(self, node: Node) -> Node:
+        """``node``, whose operands are in normal form, brought to normal form itself."""
+        while True:
+            fired = self._fire(node)
+            if fired is None:
+                self.finished.add(node)
+                return node
+            if fired in self.finished:
+                return fired
+            made: dict[Node, Node] = {}
+            for inner in self._new_below(fired):
+                made[inner] = self._settled(inner, made)
+            node = _on(fired, made)
+
+    def _new_below(self, root: Node) -> list[Node]:
+        """What a rule made under its result, operands first."""
+        found: list[Node] = []
+        stack = list(root.inputs)
+        while stack:
+            node = stack.pop()
+            if node not in self.finished:
+                found.append(node)
+                stack.extend(node.inputs)
+        return list(dict.fromkeys(found[::-1]))
+
+    def _settled(self, node: Node, made: dict[Node, Node]) -> Node:
+        """A node that a rule made below its result; one rule deep, the rest at the next round."""
+        node = _on(node, made)
+        for _ in range(FIRINGS):
+            fired = self._fire(node)
+            if fired is None:
+                break
+            node = fired
+        self.finished.add(node)
+        return node
+
+    def _fire(self, node: Node) -> Node | None:
+        if len(self.log) - self.start >= self.bound:
+            return None
+        HERE.scope, HERE.source = node.scope, node.source
+        for rule in self.index.get(node.prim.name, ()):
+            after = rule.apply(node)
+            if after is None or after is node:
+                continue
+            if rule.cheaper and cost([after]) >= cost([node]):
+                continue
+            self.log.append(Firing(rule, node, after))
+            return after
+        return None
+
+
+def _on(node: Node, mapped: dict[Node, Node]) -> Node:
+    inputs = tuple([mapped.get(i, i) for i in node.inputs])
+    same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
+    return node if same else rebuild(node, inputs)

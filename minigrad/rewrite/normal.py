@@ -1,0 +1,243 @@
+"""The algebraic normal form: what a node is, as a polynomial over atoms.
+
+Flow: nodes go in, operands first; each primitive's row in `READINGS` says what polynomial its
+result is, or that it is an atom. Two nodes with the same polynomial are equal wherever both are
+defined. Every law that was used is named in `laws.py` and recorded for the node where it was.
+
+Two depths: *shallow* keeps sums of the forward graph whole (``c = x - mu`` stays ``c``), which is
+what a simplified graph is built from; *deep* multiplies everything out, which decides equality.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..ir import Node, consumers, toposort
+from . import powers
+from .polynomial import (
+    ONE,
+    ZERO,
+    Atom,
+    Number,
+    Places,
+    Poly,
+    Ring,
+    number,
+    plus,
+    times,
+)  # fmt: skip
+from .readings import READINGS, opaque, whole_node
+
+TERMS = {False: 16, True: 600}  # a longer sum is an atom: this bounds the work a node
+FACTORS = {False: 10, True: 24}
+DIGITS = 2048  # bits of a coefficient
+
+
+@dataclass(slots=True)
+class Normal:
+    """The polynomials of some nodes, and by which laws they were found."""
+
+    deep: bool = False
+    ring: Ring = field(default_factory=Ring)
+    poly: dict[Node, Poly] = field(default_factory=dict)
+    laws: dict[Node, frozenset[str]] = field(default_factory=dict)
+    dims: dict[str, tuple[Node, int]] = field(default_factory=dict)  # a node that has the dim
+    kept: set[Node] = field(default_factory=set)
+    fired: set[str] = field(default_factory=set)
+    atom_of: dict[Node, int] = field(default_factory=dict)  # nodes that are atoms themselves
+
+    def read(self, roots: Iterable[Node]) -> None:
+        """Find the polynomial of every node that the roots need."""
+        order = toposort(roots, stop=self.poly)
+        if not self.deep:
+            self.kept |= _kept_sums(order)
+        for node in order:
+            self.fired = set()
+            found = READINGS.get(node.prim.name, opaque)(self, node)
+            found = self.poly[node] = self.bounded(node, found)
+            if len(found) == 1:
+                ((monomial, coefficient),) = found.items()
+                if coefficient == 1 and len(monomial) == 1 and monomial[0][1] == 1:
+                    number_, _ = self.ring.factors[monomial[0][0]]
+                    if self.ring.atoms[number_].node is node:
+                        self.atom_of[node] = number_
+            if self.fired:
+                self.laws[node] = frozenset(self.fired)
+
+    def bounded(self, node: Node, poly: Poly) -> Poly:
+        """The polynomial, or an atom where it grew too long or is kept whole."""
+        large = len(poly) > TERMS[self.deep] or any(
+            len(m) > FACTORS[self.deep] or _long(c) for m, c in poly.items()
+        )
+        if large:
+            return whole_node(self, node)
+        if node in self.kept and len(poly) > 1:
+            return self.single(self.sum_atom(poly, node))
+        return poly
+
+    def single(self, found: tuple[int, Places]) -> Poly:
+        """The polynomial that is one factor."""
+        return {((self.ring.factor(*found), 1),): 1}
+
+    def sum_atom(self, poly: Poly, node: Node | None = None) -> tuple[int, Places]:
+        """A sum as one atom; what it stands for is its content."""
+        key, places = self.ring.canonical((poly,))
+        sizes = self.ring.sizes(poly)
+        atom = Atom(("sum", key), "sum", tuple(sizes[p] for p in places), places, node, (poly,))
+        return self.ring.atom(atom), places
+
+    def times(self, a: Poly, b: Poly) -> Poly:
+        """``a * b``; shallow, a sum is multiplied out only where a mean stands in it."""
+        if not self.deep:
+            a, b = self._whole_unless_mean(a), self._whole_unless_mean(b)
+        if len(a) > 1 and len(b) > 1:
+            if len(a) * len(b) > TERMS[self.deep]:
+                a, b = (self.single(self.sum_atom(p)) if len(p) > 1 else p for p in (a, b))
+            else:
+                self.fired.add("distribute")
+        result = times(a, b)
+        if sum(map(len, result)) < sum(len(m) + len(n) for m in a for n in b):
+            self.fired.add("powers of one base")
+        return self.expanded(result)
+
+    def _whole_unless_mean(self, poly: Poly) -> Poly:
+        if len(poly) < 2 or any(self.ring.of(f).kind == "mean" for m in poly for f, _ in m):
+            return poly
+        return self.single(self.sum_atom(poly))
+
+    def expanded(self, poly: Poly) -> Poly:
+        """Natural powers of sums written out, where the depth asks for it."""
+        if not self.deep:
+            return poly
+        total: Poly = ZERO
+        for monomial, coefficient in poly.items():
+            term: Poly = {ONE: coefficient}
+            for f, e in monomial:
+                atom = self.ring.of(f)
+                if atom.kind == "sum" and isinstance(e, int) and 0 < e <= 4:
+                    content = self.content(f)
+                    for _ in range(e):
+                        term = times(term, content)
+                    if len(term) > TERMS[True]:
+                        return poly
+                else:
+                    term = times(term, {((f, e),): 1})
+            total = plus(total, term)
+        return total
+
+    def content(self, factor: int) -> Poly:
+        """What a sum or mean factor stands for, in the factor's frame."""
+        number_, places = self.ring.factors[factor]
+        atom = self.ring.atoms[number_]
+        where = dict(zip(atom.home, places, strict=True))
+        return self.ring.moved(atom.content[0], lambda p: where.get(p, p))
+
+    def mean(self, poly: Poly, axes: frozenset[int], sizes: Mapping[int, Any], rank: int) -> Poly:
+        """The mean over ``axes``, linear, invariant factors outside; places stay."""
+        if len(poly) > 1:
+            self.fired.add("linearity of the mean")
+        total: Poly = ZERO
+        for monomial, coefficient in poly.items():
+            total = plus(total, self._mean_of(monomial, coefficient, axes, sizes, rank))
+        return total
+
+    def _mean_of(
+        self, monomial: Any, scale: Number, axes: frozenset[int], sizes: Mapping[int, Any],
+        rank: int,
+    ) -> Poly:  # fmt: skip
+        ring = self.ring
+        inside = tuple([(f, e) for f, e in monomial if not axes.isdisjoint(ring.factors[f][1])])
+        outside = tuple([(f, e) for f, e in monomial if axes.isdisjoint(ring.factors[f][1])])
+        if not inside:
+            self.fired.add("mean of an invariant")
+            return {outside: scale}
+        if outside:
+            self.fired.add("invariant factor of a mean")
+        axes = axes & ring.places(inside)
+        if len(inside) == 1 and inside[0][1] == 1:
+            atom = ring.of(inside[0][0])
+            if atom.kind == "sum":
+                whole_mean = self.mean(self.content(inside[0][0]), axes, sizes, rank)
+                if len(whole_mean) <= 1:
+                    self.fired.add("mean of a sum")
+                    return times({outside: scale}, whole_mean)
+            if atom.kind == "mean":
+                self.fired.add("mean of means")
+                inside, axes, rank = self._merged(inside[0][0], axes, rank)
+        found = self.mean_atom(inside, axes, rank)
+        return times({outside: scale}, self.single(found))
+
+    def _merged(self, factor: int, axes: frozenset[int], rank: int) -> Any:
+        """The inside of a mean of a mean, and the axes of both."""
+        number_, places = self.ring.factors[factor]
+        atom = self.ring.atoms[number_]
+        where = dict(zip(atom.home, places, strict=True))
+        low = min([*places, -rank, 0])
+        new = {p: low - 1 - i for i, p in enumerate(sorted(atom.reduced))}
+        (inner,) = self.ring.moved(atom.content[0], lambda p: where.get(p, new.get(p, p)))
+        return inner, axes | frozenset(new.values()), rank + len(new)
+
+    def mean_atom(self, inside: Any, axes: frozenset[int], rank: int) -> tuple[int, Places]:
+        """The mean of one monomial that varies along all of ``axes``."""
+        ordered = tuple(sorted(axes))
+        key, places = self.ring.canonical(({inside: 1},), also=ordered)
+        key = (key[0], frozenset(key[1]))
+        sizes = self.ring.sizes([inside])
+        home = tuple(p for p in places if p not in axes)
+        shape = tuple(sizes[p] for p in home)
+        dims = tuple(sizes[p] for p in ordered)
+        atom = Atom(
+            ("mean", key), "mean", shape, home, None, ({inside: 1},), ordered, dims, rank
+        )  # fmt: skip
+        return self.ring.atom(atom), home
+
+    def size(self, dims: Iterable[Any]) -> Poly:
+        """The product of dims: how many elements a reduction reads."""
+        factors, coefficient = {}, 1
+        for dim in dims:
+            if isinstance(dim, int):
+                coefficient *= dim
+            else:
+                f = self.ring.factor(self.ring.atom(Atom(("dim", dim), "dim", ())), ())
+                factors[f] = factors.get(f, 0) + 1
+        return {tuple(sorted(factors.items())): coefficient} if coefficient else ZERO
+
+    def power(self, poly: Poly, exponent: Number) -> Poly | None:
+        """``poly ** exponent`` where it is a polynomial over atoms; None where it is not."""
+        if exponent == 0:
+            return number(1)
+        if exponent == 1:
+            return poly
+        if not poly:
+            return ZERO if exponent > 0 else None
+        if len(poly) > 1:
+            if self.deep and isinstance(exponent, int) and 0 < exponent <= 4:
+                self.fired.add("distribute")
+                total = poly
+                for _ in range(exponent - 1):
+                    total = self.times(total, poly)
+                return total
+            return powers.root_of_sum(self, poly, exponent)
+        ((monomial, coefficient),) = poly.items()
+        return powers.power_of_product(self, monomial, coefficient, exponent)
+
+
+def _kept_sums(order: list[Node]) -> set[Node]:
+    """Sums of the forward graph that something multiplies or raises: they stay whole."""
+    first = min((n.scope.order for n in order), default=0)
+    uses = consumers(order)
+    return {
+        node
+        for node in order
+        if node.prim.name in ("add", "sub")
+        and node.scope.order == first
+        and any(user.prim.name not in ("add", "sub", "neg") for user in uses[node])
+    }
+
+
+def _long(value: Number) -> bool:
+    if isinstance(value, int):
+        return value.bit_length() > DIGITS
+    return max(value.numerator.bit_length(), value.denominator.bit_length()) > DIGITS

@@ -1,0 +1,372 @@
+"""How each primitive reads: its result as a polynomial, or as an atom.
+
+A row of `READINGS` for each op that algebra knows; every other op is `opaque`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..ir import Kind, Node, Shape
+from .polynomial import (
+    ONE,
+    ZERO,
+    Atom,
+    Number,
+    Poly,
+    Ring,
+    number,
+    plus,
+    product,
+    scaled,
+    times,
+    whole,
+)
+from .signs import POSITIVE
+
+if TYPE_CHECKING:
+    from .normal import Normal
+
+
+def opaque(normal: Normal, node: Node) -> Poly:
+    """The node is an atom; elementwise ones are the same atom in any frame."""
+    for axis, dim in enumerate(node.type.shape):
+        if isinstance(dim, str):
+            normal.dims.setdefault(dim, (node, axis))
+    if not node.inputs or node.prim.kind is not Kind.ELEMENTWISE:
+        return whole_node(normal, node)
+    operands = tuple([normal.poly[i] for i in node.inputs])
+    key, places = normal.ring.canonical(operands)
+    rank = node.ndim
+    axes = tuple([p + rank for p in places])
+    if len(axes) != len([dim for dim in node.type.shape if dim != 1]):
+        return whole_node(normal, node)  # it repeats itself along an axis
+    shape = tuple([node.type.shape[a] for a in axes])
+    name = (node.prim.name, key, frozen(node.attrs))
+    atom = Atom(name, "opaque", shape, places, node, operands, rank=rank)
+    return normal.single((normal.ring.atom(atom), places))
+
+
+def whole_node(normal: Normal, node: Node) -> Poly:
+    """The node as an atom of its own, keyed by its operands' polynomials."""
+    shape = node.type.shape
+    rank = len(shape)
+    axes = tuple([a for a, dim in enumerate(shape) if dim != 1])
+    key: Hashable = ("leaf", id(node))
+    operands = tuple([normal.poly[i] for i in node.inputs])
+    if node.inputs and node.prim.name != "random_uniform":
+        frames = tuple([_in_frame(normal.ring, p) for p in operands])
+        types = tuple([i.type for i in node.inputs])
+        key = (node.prim.name, frames, types, frozen(node.attrs))
+    elif node.prim.name == "constant":
+        key = ("constant", node.type, node.attrs["value"].tobytes())
+    dims = tuple([shape[a] for a in axes])
+    home = tuple([a - rank for a in axes])
+    kind = "opaque" if node.inputs else "leaf"
+    atom = Atom(key, kind, dims, home, node, operands, rank=rank)
+    return normal.single((normal.ring.atom(atom), home))
+
+
+def _in_frame(ring: Ring, poly: Poly) -> Hashable:
+    return frozenset(
+        [(tuple((*ring.factors[f], e) for f, e in m), c) for m, c in poly.items()]
+    )  # fmt: skip
+
+
+def _constant(normal: Normal, node: Node) -> Poly:
+    value = node.attrs["value"]
+    if not node.type.is_float or value.size == 0 or value.dtype == np.complex128:
+        return opaque(normal, node)
+    first = value.flat[0]
+    if not np.isfinite(first) or (value.size > 1 and not (value == first).all()):
+        return opaque(normal, node)
+    return number(exactly(float(first)))
+
+
+def _sum_of(scale: int) -> Callable[[Normal, Node], Poly]:
+    def read(normal: Normal, node: Node) -> Poly:
+        if not node.type.is_float:
+            return opaque(normal, node)
+        a, b = (normal.poly[i] for i in node.inputs)
+        total = plus(a, b, scale)
+        if len(total) < len(a) + len(b) and a and b:
+            normal.fired.add("like terms")
+        return total
+
+    return read
+
+
+def _product(normal: Normal, node: Node) -> Poly:
+    if not node.type.is_float:
+        return opaque(normal, node)
+    a, b = (normal.poly[i] for i in node.inputs)
+    return normal.times(a, b)
+
+
+def _quotient(normal: Normal, node: Node) -> Poly:
+    a, b = (normal.poly[i] for i in node.inputs)
+    inverse = normal.power(b, -1)
+    return opaque(normal, node) if inverse is None else normal.times(a, inverse)
+
+
+def _negated(normal: Normal, node: Node) -> Poly:
+    return scaled(normal.poly[node.inputs[0]], -1) if node.type.is_float else opaque(normal, node)
+
+
+def _power(normal: Normal, node: Node) -> Poly:
+    base, exponent = (normal.poly[i] for i in node.inputs)
+    if not set(exponent) <= {ONE}:
+        return opaque(normal, node)
+    value = exponent.get(ONE, 0)
+    if value and Fraction(value).denominator > 16:
+        return opaque(normal, node)
+    found = normal.power(base, value)
+    return opaque(normal, node) if found is None else found
+
+
+def _root(normal: Normal, node: Node) -> Poly:
+    found = normal.power(normal.poly[node.inputs[0]], Fraction(1, 2))
+    return opaque(normal, node) if found is None else found
+
+
+def _reduction(normal: Normal, node: Node) -> Poly:
+    if not node.type.is_float:
+        return opaque(normal, node)
+    (x,) = node.inputs
+    rank, axis = x.ndim, node.attrs["axis"]
+    axes = frozenset([a - rank for a in axis])
+    if 0 in [x.type.shape[a] for a in axis]:
+        return opaque(normal, node)
+    total = normal.mean(normal.poly[x], axes, {}, rank)
+    if node.prim.name == "sum":
+        normal.fired.add("sum is n means")
+        for a in axis:
+            if isinstance(x.type.shape[a], str):
+                normal.dims.setdefault(x.type.shape[a], (x, a))
+        total = normal.times(total, normal.size([x.type.shape[a] for a in axis]))
+    if node.attrs["keepdims"]:
+        return total
+    rest = [a for a in range(rank) if a not in axis]
+    move = {a - rank: i - len(rest) for i, a in enumerate(rest)}
+    return normal.ring.moved(total, lambda p: move[p])
+
+
+def _count(normal: Normal, node: Node) -> Poly:
+    (x,) = node.inputs
+    for a in node.attrs["axis"]:
+        if isinstance(x.type.shape[a], str):
+            normal.dims.setdefault(x.type.shape[a], (x, a))
+    if node.attrs.get("at_least"):
+        return opaque(normal, node)  # it may raise, which is part of its meaning
+    return normal.size([x.type.shape[a] for a in node.attrs["axis"]])
+
+
+def _same(normal: Normal, node: Node) -> Poly:
+    return normal.poly[node.inputs[0]] if node.type.is_float else opaque(normal, node)
+
+
+def _stopped(normal: Normal, node: Node) -> Poly:
+    return _same(normal, node) if normal.deep else opaque(normal, node)
+
+
+def _reshape(normal: Normal, node: Node) -> Poly:
+    (x,) = node.inputs
+    moves = ones_moved(x.type.shape, node.type.shape)
+    poly = normal.poly[x]
+    if not node.type.is_float:
+        return opaque(normal, node)
+    if moves is None:
+        if set(poly) <= {ONE}:
+            return poly
+        return _linear(normal, node)
+    return normal.ring.moved(poly, lambda p: moves[p])
+
+
+def ones_moved(old: Shape, new: Shape) -> dict[int, int] | None:
+    """Where each place goes in a reshape that only inserts or removes ones; None for others."""
+    before = [a - len(old) for a, dim in enumerate(old) if dim != 1]
+    after = [a - len(new) for a, dim in enumerate(new) if dim != 1]
+    if [old[a] for a in before] != [new[a] for a in after]:
+        return None
+    return dict(zip(before, after, strict=True))
+
+
+def _transpose(normal: Normal, node: Node) -> Poly:
+    (x,) = node.inputs
+    if not node.type.is_float:
+        return opaque(normal, node)
+    order = node.attrs["axes"]
+    rank = len(order)
+    move = {old - rank: new - rank for new, old in enumerate(order)}
+    return normal.ring.moved(normal.poly[x], lambda p: move[p])
+
+
+def _linear(normal: Normal, node: Node) -> Poly:
+    """A linear map of one operand: numbers come out, and deep down it goes to every term."""
+    (x,) = node.inputs
+    poly = normal.poly[x]
+    if not node.type.is_float:
+        return whole_node(normal, node)
+    if not poly:
+        return ZERO
+    if not normal.deep and len(poly) > 1:
+        return whole_node(normal, node)
+    total: Poly = ZERO
+    for monomial, coefficient in poly.items():
+        total = plus(total, _mapped(normal, node, {monomial: 1}), coefficient)
+    if len(poly) > 1:
+        normal.fired.add("linearity of a map")
+    return total
+
+
+def _padded(normal: Normal, node: Node) -> Poly:
+    return _linear(normal, node) if node.attrs.get("value") == 0 else whole_node(normal, node)
+
+
+def _mapped(normal: Normal, node: Node, operand: Poly) -> Poly:
+    shape = node.type.shape
+    axes = tuple([a for a, dim in enumerate(shape) if dim != 1])
+    key = (node.prim.name, _in_frame(normal.ring, operand), node.inputs[0].type, frozen(node.attrs))
+    home = tuple([a - len(shape) for a in axes])
+    dims = tuple([shape[a] for a in axes])
+    atom = Atom(key, "opaque", dims, home, node, (operand,), rank=len(shape))
+    return normal.single((normal.ring.atom(atom), home))
+
+
+def _matmul(normal: Normal, node: Node) -> Poly:
+    a, b = node.inputs
+    p, q = normal.poly[a], normal.poly[b]
+    if not node.type.is_float or a.ndim < 2 or b.ndim < 2:
+        return opaque(normal, node)
+    if not p or not q:
+        return ZERO
+    if not normal.deep:
+        return whole_node(normal, node)
+    normal.fired.add("bilinearity of the product")
+    total: Poly = ZERO
+    for m, c in p.items():
+        for n, d in q.items():
+            total = plus(total, _contracted(normal, node, m, n), c * d)
+    return total
+
+
+def _contracted(normal: Normal, node: Node, m: Any, n: Any) -> Poly:
+    """``m @ n``, factors that do not vary along the contracted axis outside."""
+    ring = normal.ring
+
+    def split(monomial: Any, inner: int, other: int) -> tuple[Any, Any]:
+        out = [t for t in monomial if not {inner, other} & set(ring.factors[t[0]][1])]
+        lone = [t for t in monomial if set(ring.factors[t[0]][1]) == {other}]
+        moved = [*out, *lone]
+        return tuple(sorted(moved)), tuple([t for t in monomial if t not in moved])
+
+    left, m = split(m, -1, -2)
+    right, n = split(n, -2, -1)
+    scale = product(left, right)
+    if not m and not n:
+        return times({scale: 1}, normal.size([node.inputs[0].type.shape[-1]]))
+    shape = node.type.shape
+    home = tuple([a - len(shape) for a, dim in enumerate(shape) if dim != 1])
+    key = ("matmul", _in_frame(ring, {m: 1}), _in_frame(ring, {n: 1}), node.type.shape)
+    dims = tuple([shape[p] for p in home])
+    atom = Atom(key, "opaque", dims, home, None, ({m: 1}, {n: 1}), rank=len(shape))
+    return times({scale: 1}, normal.single((ring.atom(atom), home)))
+
+
+def _exponential(normal: Normal, node: Node) -> Poly:
+    """Deep down, ``exp(a + b) = exp(a) exp(b)``: one atom a term, its coefficient the exponent."""
+    poly = normal.poly[node.inputs[0]]
+    if not poly:
+        return number(1)
+    if not normal.deep:
+        return opaque(normal, node)
+    powers = []
+    for monomial, coefficient in poly.items():
+        key, places = normal.ring.canonical(({monomial: 1},))
+        sizes = normal.ring.sizes([monomial])
+        shape = tuple(sizes[p] for p in places)
+        atom = Atom(
+            ("exp", key, ()), "opaque", shape, places, None, ({monomial: 1},), rank=node.ndim
+        )
+        powers.append((normal.ring.factor(normal.ring.atom(atom), places), coefficient))
+    if len(powers) > 1:
+        normal.fired.add("exponential of a sum")
+    return {tuple(sorted(powers)): 1}
+
+
+def _logarithm(normal: Normal, node: Node) -> Poly:
+    """Deep down, ``log(a b) = log(a) + log(b)`` for positive factors, and ``log(exp(x)) = x``."""
+    poly = normal.poly[node.inputs[0]]
+    ring = normal.ring
+    if not normal.deep or len(poly) != 1:
+        return opaque(normal, node)
+    ((monomial, coefficient),) = poly.items()
+    if coefficient < 0 or any(ring.signs[ring.factors[f][0]] != POSITIVE for f, _ in monomial):
+        return opaque(normal, node)
+    terms = [({((f, 1),): 1}, e) for f, e in monomial]
+    if coefficient != 1:
+        terms.append(({ONE: coefficient}, 1))
+    if len(terms) > 1:
+        normal.fired.add("logarithm of a product")
+    total: Poly = ZERO
+    for operand, e in terms:
+        f = next(iter(operand))[0][0] if ONE not in operand else -1
+        if f >= 0 and ring.of(f).key[0] == "exp":  # type: ignore[index]
+            total = plus(total, normal.content(f), e)
+            continue
+        key, places = ring.canonical((operand,))
+        sizes = ring.sizes(operand)
+        shape = tuple(sizes[p] for p in places)
+        atom = Atom(("log", key, ()), "opaque", shape, places, None, (operand,), rank=node.ndim)
+        total = plus(total, normal.single((ring.atom(atom), places)), e)
+    return total
+
+
+READINGS: dict[str, Callable[[Normal, Node], Poly]] = {
+    "constant": _constant,
+    "add": _sum_of(1),
+    "sub": _sum_of(-1),
+    "mul": _product,
+    "div": _quotient,
+    "neg": _negated,
+    "pow": _power,
+    "sqrt": _root,
+    "exp": _exponential,
+    "log": _logarithm,
+    "sum": _reduction,
+    "mean": _reduction,
+    "count": _count,
+    "broadcast_to": _same,
+    "stop_gradient": _stopped,
+    "reshape": _reshape,
+    "transpose": _transpose,
+    "slice": _linear,
+    "pad": _padded,
+    "unfold": _linear,
+    "fold": _linear,
+    "matmul": _matmul,
+}
+
+
+def exactly(value: float) -> Number:
+    """The rational number that a float is."""
+    return whole(Fraction(value))
+
+
+def frozen(attrs: Mapping[str, Any]) -> Hashable:
+    """Attributes as a key."""
+    return tuple([(name, _hashable(attrs[name])) for name in sorted(attrs)])
+
+
+def _hashable(value: Any) -> Hashable:
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, value.tobytes()
+    try:
+        hash(value)
+    except TypeError:
+        return id(value)
+    return value

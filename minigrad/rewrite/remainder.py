@@ -1,0 +1,30 @@
+"""A product on its way back to nodes: what is chosen, and what is left to be chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from ..ir import Node
+from .polynomial import Monomial, Number, power, product
+
+
+@dataclass(slots=True)
+class Remainder:
+    """What is left of a product while its operands are chosen."""
+
+    monomial: Monomial
+    scale: Number
+    over: list[Node]
+    under: list[Node]
+
+    def take(self, monomial: Monomial, scale: Number) -> None:
+        """Divide by what an operand stands for."""
+        self.monomial = product(self.monomial, power(monomial, -1))
+        self.scale = ratio(self.scale, scale)
+
+
+def ratio(a: Number, b: Number) -> Number:
+    """``a / b``, exactly."""
+    found = Fraction(a) / b
+    return found.numerator if found.denominator == 1 else found

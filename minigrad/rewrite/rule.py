@@ -1,0 +1,138 @@
+"""Rules as rows: a name, how exact it is, and both sides in the ops' own syntax.
+
+    Rule("double negation", EXACT, lambda x: -(-x), lambda x: x)
+
+Parameters of the left side are pattern variables; each stands for any node, and for the same node
+wherever it appears. The right side takes the variables that it needs, and ``root``, the node that
+matched, where it depends on shapes or attributes. `driver.rewrite` applies rows to a fixpoint.
+"""
+
+from __future__ import annotations
+
+import enum
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..ir import Kind, Node, Primitive, TensorType
+
+
+class Strength(enum.Enum):
+    """What a rule keeps."""
+
+    EXACT = "exact"  # every bit, but for the sign of a zero
+    REASSOCIATING = "reassociating"  # the real value; rounding may differ
+    DOMAIN = "domain"  # the real value, where the stated condition holds
+
+
+EXACT, REASSOCIATING, DOMAIN = Strength
+
+
+@dataclass(frozen=True)
+class Rule:
+    """``left`` may be replaced by ``right``.
+
+    ``when(root=..., **variables)`` says where it applies; ``condition`` is the mathematical
+    condition of a DOMAIN rule, in words. ``cheaper`` fires only where the cost falls, for a rule
+    whose two directions are both useful.
+
+    >>> rule = Rule("double negation", EXACT, lambda x: -(-x), lambda x: x)
+    >>> import minigrad as mg
+    >>> a = mg.input("a", 3)
+    >>> rule.apply(-(-a)) is a
+    True
+    """
+
+    name: str
+    strength: Strength
+    left: Callable[..., Node]
+    right: Callable[..., Any]
+    when: Callable[..., bool] | None = None
+    condition: str = ""
+    cheaper: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.strength is DOMAIN) != bool(self.condition):
+            raise ValueError(f"rule {self.name!r}: a DOMAIN rule, and no other, states a condition")
+
+    @cached_property
+    def pattern(self) -> Node:
+        """The left side over variables."""
+        return self.left(*[variable(name) for name in inspect.signature(self.left).parameters])
+
+    def match(self, node: Node) -> Mapping[str, Node] | None:
+        """What the variables stand for when the left side is ``node``; None when it is not."""
+        for bound in matches(self.pattern, node):
+            if self.when is None or _call(self.when, bound, node):
+                return bound
+        return None
+
+    def apply(self, node: Node) -> Node | None:
+        """The right side, of the type of ``node``; None where the rule does not apply."""
+        bound = self.match(node)
+        if bound is None:
+            return None
+        from ..primitives import as_node, broadcast_to
+
+        after = as_node(_call(self.right, bound, node), node.dtype)
+        if after.type.dtype != node.type.dtype:
+            return None
+        return after if after.type == node.type else broadcast_to(after, node.type.shape)
+
+
+def _call(function: Callable[..., Any], bound: Mapping[str, Node], root: Node) -> Any:
+    known = {**bound, "root": root}
+    return function(**{name: known[name] for name in inspect.signature(function).parameters})
+
+
+_FLOAT = TensorType((), np.dtype(np.float64))
+_BOOL = TensorType((), np.dtype(np.bool_))
+
+VARIABLE = Primitive(
+    "variable", Kind.LEAF, None, lambda *, name: _BOOL if name == "condition" else _FLOAT, None
+)  # of scalar type, so that patterns are written with the public functions
+
+
+def variable(name: str) -> Node:
+    """A pattern variable; one called ``condition`` stands for a bool."""
+    return VARIABLE(name=name)
+
+
+COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "equal"})
+
+
+def matches(pattern: Node, node: Node) -> Iterator[dict[str, Node]]:
+    """Every way in which a pattern is a node; both orders of a commutative op are tried."""
+    return _matches([(pattern, node)], {})
+
+
+def _matches(pairs: list[tuple[Node, Node]], bound: dict[str, Node]) -> Iterator[dict[str, Node]]:
+    if not pairs:
+        yield bound
+        return
+    (pattern, node), *rest = pairs
+    name = pattern.prim.name
+    if pattern.prim is VARIABLE:
+        known = bound.get(pattern.name)
+        if known is None or known is node:
+            yield from _matches(rest, {**bound, pattern.name: node})
+    elif name == "constant":
+        if _holds(node, pattern.attrs["value"]):
+            yield from _matches(rest, bound)
+    elif name == node.prim.name and len(pattern.inputs) == len(node.inputs):
+        straight = list(zip(pattern.inputs, node.inputs, strict=True))
+        yield from _matches([*straight, *rest], bound)
+        if name in COMMUTATIVE:
+            crossed = list(zip(pattern.inputs, node.inputs[::-1], strict=True))
+            yield from _matches([*crossed, *rest], bound)
+
+
+def _holds(node: Node, value: Any) -> bool:
+    """The node is a constant, all of whose elements are ``value``."""
+    if node.prim.name == "broadcast_to":
+        node = node.inputs[0]
+    return node.prim.name == "constant" and bool((node.attrs["value"] == value).all())
