@@ -58,6 +58,13 @@ class Classes:
             found = self._starts[node] = exact(start)
         return found
 
+    def number(self, leaf: Node) -> Hashable:
+        """A constant's value, whatever its dtype; for a named leaf, its class."""
+        if leaf.prim.name != "constant":
+            return self._of[leaf]
+        value = leaf.attrs["value"]
+        return exact(value.astype(np.float64) if value.dtype.kind == "f" else value)
+
     def _key(self, node: Node) -> Hashable:
         operands = [self._of[operand] for operand in node.inputs]
         if node.prim.name in COMMUTATIVE:
@@ -87,10 +94,13 @@ def match(before: Graph, after: Graph, classes: Classes) -> dict[Node, Node]:
     for level in _EQUAL:
         pairing.equal_subgraphs(level)
     for single in (True, False):  # one of several alike is taken only when no other clue is left
-        for alike in _ALIKE:
-            pairing.neighbours(alike, single)
-    for last in _LEFT_OVER:
-        pairing.left_over(last)
+        for level in _ON_PAIRS:
+            pairing.readers_of_pairs(level, single)
+        for level in _BESIDE_PAIRS:
+            pairing.neighbours(level, single)
+    pairing.dissolve()
+    for level in _LEFT_OVER:
+        pairing.left_over(level)
     return pairing.partner
 
 
@@ -103,12 +113,17 @@ _EQUAL: tuple[Level, ...] = (
     lambda known, n: (known[n], n.scope),
     lambda known, n: known[n],
 )
-_ALIKE: tuple[Level | None, ...] = (
-    None,  # the same op on paired operands
-    lambda known, n: (n.prim.name, known.attrs(n), n.scope),
-    lambda known, n: (n.prim.name, n.scope),
+# The same op on paired operands, with the same static arguments or with others; the one way in
+# which a type may differ, as it follows from the operands.
+_ON_PAIRS: tuple[Level, ...] = (
     lambda known, n: (n.prim.name, known.attrs(n)),
     lambda known, n: n.prim.name,
+)
+_BESIDE_PAIRS: tuple[Level, ...] = (
+    lambda known, n: (n.prim.name, n.type, known.attrs(n), n.scope),
+    lambda known, n: (n.prim.name, n.type, n.scope),
+    lambda known, n: (n.prim.name, n.type, known.attrs(n)),
+    lambda known, n: (n.prim.name, n.type),
 )
 _LEFT_OVER: tuple[Level, ...] = (
     lambda known, n: (n.prim.name, known.attrs(n), n.type, n.scope, id(n.source), _value(known, n)),
@@ -116,8 +131,8 @@ _LEFT_OVER: tuple[Level, ...] = (
 )
 
 
-def _value(known: Classes, node: Node) -> int | None:
-    return known[node] if is_leaf(node) else None  # leaves match leaves of equal names or numbers
+def _value(known: Classes, node: Node) -> Hashable:
+    return known.number(node) if is_leaf(node) else None  # leaves match leaves of equal numbers
 
 
 class _Pairing:
@@ -130,6 +145,7 @@ class _Pairing:
         self.uses, self.other_uses = consumers(self.nodes), consumers(self.others)
         self.partner: dict[Node, Node] = {}
         self.back: dict[Node, Node] = {}
+        self.surmised: list[Node] = []  # paired for their op and place alone
 
     def free(self, a: Node, b: Node) -> bool:
         return a not in self.partner and b not in self.back
@@ -182,19 +198,22 @@ class _Pairing:
                     self.equal_down(a, b)
                     break
 
-    def neighbours(self, level: Level | None, single: bool) -> None:
+    def readers_of_pairs(self, level: Level, single: bool) -> None:
+        """Ops whose operands are all paired, from the leaves up."""
+        queue = deque(self.frontier())
+        while queue:
+            a, b = queue.popleft()
+            self._readers(a, b, lambda n, back: self._on_pairs(n, back, level), single, queue)
+
+    def neighbours(self, level: Level, single: bool) -> None:
         """From each pair to its operands and to its readers, until nothing new is found."""
         if len(self.partner) in (len(self.nodes), len(self.others)):
             return
         queue: deque[tuple[Node, Node]] = deque()
-        if level is not None:
-            self._try(self.results(), level, queue)
+        self._try(self.results(), level, queue)
         queue.extend(self.frontier())
         while queue:
             a, b = queue.popleft()
-            if level is None:
-                self._readers(a, b, self._on_pairs, single, queue)
-                continue
             self._try(self.operands(a, b), level, queue)
             self._readers(a, b, lambda n, _: level(self.classes, n), single, queue)
 
@@ -214,9 +233,13 @@ class _Pairing:
         for a, b in pairs:
             if not self.free(a, b) or a.prim is not b.prim:
                 continue
-            alike = known[a] == known[b] if is_leaf(a) else level(known, a) == level(known, b)
+            if is_leaf(a):
+                alike = known.number(a) == known.number(b)
+            else:
+                alike = level(known, a) == level(known, b)
             if alike:
                 self.pair(a, b)
+                self.surmised.append(a)
                 queue.append((a, b))
 
     def _readers(
@@ -240,32 +263,56 @@ class _Pairing:
         for left, right in groups.values():
             if single and (len(left) != 1 or len(right) != 1):
                 continue
-            for pair in zip(left, right, strict=False):
-                self.pair(*pair)
-                queue.append(pair)
+            for reader, other in zip(left, right, strict=False):
+                self.pair(reader, other)
+                self.surmised.append(reader)
+                queue.append((reader, other))
 
-    def _on_pairs(self, node: Node, of_after: bool) -> Hashable:
-        """The op and its operands as nodes of ``after``; no other key while one is unpaired."""
+    def _on_pairs(self, node: Node, of_after: bool, level: Level) -> Hashable:
+        """The level and the operands as nodes of ``after``; no other key while one is unpaired."""
         operands: list[Hashable] = []
         for operand in node.inputs:
             own = operand if of_after else self.partner.get(operand)
             if is_leaf(operand) and not operand.name:
-                operands.append(self.classes[operand])
+                operands.append(self.classes.number(operand))
             elif own is None or own not in self.back:
                 return node
             else:
                 operands.append(own)
-        return node.prim.name, self.classes.attrs(node), tuple(operands)
+        return level(self.classes, node), tuple(operands)
+
+    def dissolve(self) -> None:
+        """Undo pairs that in the end share no operand, no reader and no result."""
+        results = set(self.results())
+
+        def alone(a: Node) -> bool:
+            b = self.partner[a]
+            if (
+                not a.inputs
+                or (a, b) in results
+                or any(self._fit([p])[0] for p in self.operands(a, b))
+            ):
+                return False
+            readers = set(self.other_uses[b])
+            return not any(self.partner.get(reader) in readers for reader in self.uses[a])
+
+        loose = [a for a in self.surmised if alone(a)]
+        for a in loose:
+            del self.back[self.partner.pop(a)]
 
     def left_over(self, level: Level) -> None:
-        """What stands in one scope, in the order of the graphs."""
-        rest: dict[Hashable, deque[Node]] = {}
-        for b in self.others:
-            if b not in self.back and not b.name:
-                rest.setdefault(level(self.classes, b), deque()).append(b)
-        for a in self.nodes:
-            if a not in self.partner and not a.name and (queue := rest.get(level(self.classes, a))):
-                self.pair(a, queue.popleft())
+        """What stands alone in its scope on both sides; equal constants in order."""
+        groups: dict[Hashable, tuple[list[Node], list[Node]]] = {}
+        for side, nodes, paired in (
+            (0, self.nodes, self.partner), (1, self.others, self.back),
+        ):  # fmt: skip
+            for node in nodes:
+                if node not in paired and not node.name:
+                    groups.setdefault(level(self.classes, node), ([], []))[side].append(node)
+        for left, right in groups.values():
+            if left and right and (is_leaf(left[0]) or len(left) == len(right) == 1):
+                for a, b in zip(left, right, strict=False):
+                    self.pair(a, b)
 
     def operands(self, a: Node, b: Node) -> Sequence[tuple[Node, Node]]:
         """The operands in pairs; those of a sum or product crosswise where that fits better."""

@@ -147,6 +147,61 @@ def test_a_static_argument_a_type_and_a_start_are_told() -> None:
     assert [p.same_value for p in found.matched] == [True, False, False]
 
 
+def test_a_retyped_graph_matches_node_by_node() -> None:
+    before = mg.to_inference(dense())
+    found = mg.diff(before, mg.retype(before, "float64"))
+    rest = [*found.removed, *found.added]
+    assert rest == []
+    assert {p.changes for p in found.matched if not p.before.name and p.before.inputs} == {
+        ("type",)
+    }
+
+
+def test_another_width_changes_types_and_loses_no_node() -> None:
+    def network(width: int) -> mg.Graph:
+        x = mg.input("x", ("N", 3))
+        return mg.Graph(
+            [x], {"y": mg.relu(nn.Linear(width, name="fc")(mg.reshape(x, ("N", 3, 1))))}
+        )
+
+    found = mg.diff(network(4), network(5))
+    assert not found.removed
+    assert not found.added
+    assert {p.changes for p in found.changed} == {("type",)}
+
+
+def test_a_rewritten_region_is_removed_and_added_not_paired_at_random() -> None:
+    """u - m and x - m do other things; that both subtract makes them no pair."""
+    x, u = mg.input("x", ("N", 4)), mg.input("u", ("N", 4))
+    before = mg.Graph([x, u], mg.sum(mg.exp(x) * u, 0) * 2)
+    after = mg.Graph([x, u], mg.tanh(mg.mean(u, 0) * mg.mean(x, 0)) * 2)
+    found = mg.diff(before, after)
+    pairs = [(p.before.prim.name, str(p.before.type)) for p in found.matched if p.before.inputs]
+    assert pairs == [("mul", "f32[4]")]
+
+
+def test_the_pairing_is_one_to_one_between_equal_ops() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        graphs = []
+        for _ in range(2):
+            pool = [mg.input(name, 3) for name in "xyz"]
+            for _ in range(40):
+                a, b = (pool[int(i)] for i in rng.integers(0, len(pool), 2))
+                op = (mg.add, mg.sub, mg.mul, mg.maximum)[int(rng.integers(4))]
+                pool.append(op(a, b))
+            graphs.append(mg.Graph(pool[:3], mg.stack(pool[-4:])))
+        found = mg.diff(*graphs)
+        befores, afters = (
+            [getattr(p, side) for p in found.matched] for side in ("before", "after")
+        )
+        assert len(set(befores)) == len(befores) == len(set(afters))
+        assert all(p.before.prim is p.after.prim for p in found.matched)
+        assert {*befores, *found.removed} == {*graphs[0].nodes, *graphs[0].inputs}
+        assert {*afters, *found.added} == {*graphs[1].nodes, *graphs[1].inputs}
+        assert found.text(None) == mg.diff(*graphs).text(None)
+
+
 def test_a_leaf_matches_a_leaf_of_its_name_only() -> None:
     x = mg.input("x", 3)
     w, v = mg.parameter("w", [1.0] * 3), mg.parameter("v", [1.0] * 3)
