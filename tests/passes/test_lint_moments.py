@@ -134,6 +134,14 @@ def test_a_named_batch_that_may_be_one_is_found_and_bounded(correct):
     assert found(good, "unbiased-of-one") == []
 
 
+def test_only_the_dims_that_are_counted_are_blamed():
+    x = data(("N", "T", 3))
+    y = mg.sum(x**2, 1) / (mg.count(x, 1) - 1)
+    assert "when T is 1" in only(graph_of(y), "unbiased-of-one").message
+    both = mg.sum(x**2, (0, 1)) / (mg.count(x, (0, 1)) - 1)
+    assert "when N, T is 1" in only(graph_of(both), "unbiased-of-one").message
+
+
 def test_a_batch_of_one_is_found_and_has_no_rewrite():
     for divisor in (0.0, mg.count(data((1, 3)), 0) - 1):
         c, _ = centred(data((1, 3)))

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ...autodiff import grad, vjp
-from ...ir import GradientError, Graph, Node, depending_on, is_leaf, toposort
+from ...ir import GradientError, Graph, Node, is_leaf, toposort
 from ...primitives import broadcast_to
 from ...primitives import sum as total
 from ..norms import Norm
 from ..norms_probe import Trial
 from .finding import Fix, Hit
-from .numbers import TOLERANCE, disagreement, values
+from .numbers import TOLERANCE, Array, disagreement, values
 from .spelling import REDUCTIONS, chain, number
 from .subject import Subject
 
@@ -157,17 +157,12 @@ def _weighted(nodes: Sequence[Node]) -> Node:
 
 
 def _gradients(objective: Node, wrt: Sequence[Node]) -> list[Node]:
-    """The gradient by each leaf, zeros where there is none."""
-    reached = depending_on(toposort([objective]), wrt)
-    found = []
-    for leaf in wrt:
-        try:
-            if objective not in reached:
-                raise GradientError("nothing to differentiate by")
-            found += grad(objective, [leaf])
-        except GradientError:
-            found.append(leaf * 0)
-    return found
+    """The gradient by each node, zeros where there is none."""
+    try:
+        return grad(objective, wrt) if wrt else []
+    except GradientError:
+        found = [_gradients(objective, [node]) for node in wrt] if len(wrt) > 1 else []
+    return [node for one in found for node in one] if found else [wrt[0] * 0]
 
 
 def _differ(a: Sequence[Node], b: Sequence[Node], trial: Trial) -> bool:
@@ -191,18 +186,17 @@ def blind_loss(subject: Subject) -> Iterator[Hit]:
     if loss is None or not loss.type.is_float or loss.shape != ():
         return
     below = set(toposort([loss]))
-    for norm in subject.norms:
-        if norm.statistics != "computed" or norm.y not in below or norm.x is norm.y:
+    seen = [n for n in subject.norms if n.statistics == "computed" and n.y in below]
+    norms = [n for n in seen if n.x is not n.y]
+    cts = _gradients(loss, [n.y for n in norms])
+    rows = [[n.x, n.y, ct, *vjp([n.y], [n.x], [ct])] for n, ct in zip(norms, cts, strict=True)]
+    runs = [values([node for row in rows for node in row], trial) for trial in subject.points]
+    for i, norm in enumerate(norms):
+        parts = [_passed(*run[4 * i : 4 * i + 4]) for run in runs]
+        known = [part for part in parts if part is not None]
+        if len(known) < len(parts) or max(known) > NEARLY:
             continue
-        try:
-            (ct,) = grad(loss, [norm.y])
-            (dx,) = vjp([norm.y], [norm.x], [ct])
-        except GradientError:
-            continue
-        parts = [_passed(norm, ct, dx, trial) for trial in subject.points]
-        if any(part is None or part > NEARLY for part in parts):
-            continue
-        worst = max(part for part in parts if part is not None)
+        worst = max(known)
         words = "does not depend on" if worst < BLIND else "hardly depends on"
         yield Hit(
             loss,
@@ -211,11 +205,10 @@ def blind_loss(subject: Subject) -> Iterator[Hit]:
         )
 
 
-def _passed(norm: Norm, ct: Node, dx: Node, trial: Trial) -> float | None:
-    """The norm of dx beside what it would be if the statistics were constants."""
-    x, y, u, found = values([norm.x, norm.y, ct, dx], trial)
+def _passed(x: Array, y: Array, ct: Array, dx: Array) -> float | None:
+    """The size of dx beside what it would be if the statistics were constants."""
     slope = float(y.std()) / (float(x.std()) or 1.0)
-    expected = slope * float(np.linalg.norm(u))
+    expected = slope * float(np.linalg.norm(ct))
     if not np.isfinite(expected) or not expected:
         return None
-    return float(np.linalg.norm(found)) / expected
+    return float(np.linalg.norm(dx)) / expected

@@ -235,17 +235,19 @@ def _unguarded_use(subject: Subject, node: Node) -> str | None:
 
 def unbiased_of_one(subject: Subject) -> Iterator[Hit]:
     """A division by ``n - 1`` where n is 1, or may be: a named dim without a lower bound."""
+    every = {node for node in subject.order if node.prim.name == "count"}
     for node in subject.order:
         divisor = _divisor(node)
         if divisor is None or divisor not in subject.fixed:
             continue
-        counts = [n for n in toposort([divisor]) if n.prim.name == "count"]
+        body = toposort([divisor], stop=every)
+        counts = [n for n in every if n is divisor or any(n in user.inputs for user in body)]
         if any(n.attrs.get("at_least", 0) > 1 for n in counts):
             continue
-        dims = {d for n in counts for a in n.attrs["axis"] for d in n.inputs[0].shape[a : a + 1]}
-        ones = Trial({str(d): 1 for n in counts for d in n.inputs[0].shape}, 0)
-        if np.any(values([divisor], ones)[0] != 0):
+        given = {n: np.asarray(_smallest(n)) for n in counts}
+        if np.any(values([divisor], subject.points[0], given)[0] != 0):
             continue
+        sizes = [n.inputs[0].shape[axis] for n in counts for axis in n.attrs["axis"]]
         if not counts and not _counted(node, divisor, subject):
             continue
         if not counts:
@@ -256,7 +258,7 @@ def unbiased_of_one(subject: Subject) -> Iterator[Hit]:
             bounded = {n: rebuild(n, n.inputs, {**n.attrs, "at_least": 2}) for n in counts}
             return subject.graph.substitute(bounded)
 
-        names = ", ".join(sorted(str(d) for d in dims if isinstance(d, str)))
+        names = ", ".join(sorted({size for size in sizes if isinstance(size, str)}))
         yield Hit(
             node,
             f"n - 1 is 0 when {names} is 1, and nothing says so: the result is NaN or infinite",
@@ -270,6 +272,13 @@ def _divisor(node: Node) -> Node | None:
     if node.prim.name == "pow" and (number(node.inputs[1]) or 0) < 0:
         return node.inputs[0]
     return None
+
+
+def _smallest(node: Node) -> float:
+    """What a count is where every named dim is 1."""
+    shape = node.inputs[0].shape
+    sizes = [dim for axis in node.attrs["axis"] if isinstance(dim := shape[axis], int)]
+    return float(np.prod(sizes, dtype=int))
 
 
 def _counted(node: Node, divisor: Node, subject: Subject) -> bool:

@@ -53,7 +53,8 @@ class Subject:
 
     @cached_property
     def norms(self) -> list[Norm]:
-        return find_norms(self.graph)
+        """Those of the forward part; what an optimiser does to their gradients is no norm."""
+        return find_norms(Graph((), dict(self.graph.outputs)))
 
     @cached_property
     def points(self) -> list[Trial]:
