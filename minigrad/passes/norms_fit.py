@@ -15,7 +15,7 @@ from itertools import combinations
 import numpy as np
 
 from ..ir import Node
-from .norms_probe import TOLERANCE, Array, Sample, Trial, close
+from .norms_probe import TOLERANCE, Array, Sample, close
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ def _statistic(
         if not axes or max(axes) >= xs[0].ndim:
             return None
         n = float(np.prod([xs[0].shape[axis] for axis in axes]))
-        v = np.stack([plain.biased(x).ravel() for x in xs])
         t = sample.stacked(under, trial).reshape(len(xs), -1)
-        if n < 2 or t.shape != v.shape or not np.isfinite(t).all():
+        if n < 2 or t.shape[1] * n != xs[0].size or not np.isfinite(t).all():
             return None
+        v = np.stack([plain.biased(x).ravel() for x in xs])
         line = _line(v, t) or _line(v, 1 / np.where(t == 0, np.nan, t))
         if line is None:
             return None
@@ -133,8 +133,3 @@ def affine(xs: Array, ys: Array) -> tuple[Array, Array] | None:
     if not np.isfinite(a).all() or not (np.abs(a) > 1e-12).all():
         return None
     return (a, b) if close(a * xs + b, ys, TOLERANCE) else None
-
-
-def trial_points(sample: Sample, trial: int) -> tuple[Trial, list[Array]]:
-    """A trial and the values that the sampled tensor takes in it."""
-    return sample.trials[trial], [values[sample.tensor] for values in sample.draws[trial]]

@@ -185,11 +185,11 @@ def _value(node: Node, values: Mapping[Node, Array], trial: Trial) -> Array:
 
 def _leaf(node: Node, trial: Trial) -> Array:
     if node.prim.name == "constant":
-        value = np.asarray(node.attrs["value"])
-        return value.astype(np.float64) if node.type.is_float else value
+        given = np.asarray(node.attrs["value"])
+        return given.astype(np.float64) if node.type.is_float else given
     if not node.type.is_float:
         return np.ones(trial.shape(node.shape), node.dtype)
-    value = trial.rng.uniform(0.5, 1.5, trial.shape(node.shape))
+    value: Array = trial.rng.uniform(0.5, 1.5, trial.shape(node.shape))
     if node.prim.name == "parameter" and node.attrs.get("trainable", True):
-        return value * trial.rng.choice((-1.0, 1.0), value.shape)
-    return value  # positive: the root of a running variance is taken
+        value = np.asarray(value * trial.rng.choice((-1.0, 1.0), value.shape))
+    return value  # states are positive: the root of a running variance is taken
