@@ -113,11 +113,11 @@ class Derivation:
         """Lecture notes: the claim, then every step with its laws and its check."""
         lines = [f"**{_markdown(self.claim)}**", ""]
         if self.latex_definitions:
-            lines += [f"With ${', '.join(self.latex_definitions)}$:", ""]
+            lines += [f"With ${_math(', '.join(self.latex_definitions))}$:", ""]
         for number, step in enumerate(self.steps, 1):
             laws = "; ".join(f"*{law}*: ${LAWS[law].latex}$" if law in LAWS else f"*{law}*"
                              for law in step.laws)  # fmt: skip
-            lines += [f"{number}. $$ {step.latex} $$", f"   by {laws or 'definition'} "
+            lines += [f"{number}. $$ {_math(step.latex)} $$", f"   by {laws or 'definition'} "
                       f"(checked: {step.error:.0e})", ""]  # fmt: skip
         lines += [f"Where {_markdown(condition)}." for condition in self.conditions]
         return "\n".join(lines)
@@ -167,6 +167,11 @@ def require_nodes(function: str, nodes: Sequence[Any]) -> None:
 
 def _aligned(equation: str) -> str:
     return equation.replace(" = ", " &= ", 1)
+
+
+def _math(text: str) -> str:
+    """LaTeX inside of Markdown: names of the user must not end it, nor be HTML."""
+    return text.replace("$", r"\$").replace("<", r"\lt ").replace(">", r"\gt ")
 
 
 def _markdown(text: str) -> str:

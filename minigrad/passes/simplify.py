@@ -101,7 +101,10 @@ def derived(
 ) -> tuple[list[Node], list[Step]]:
     """What the roots become, and a step for every node where laws make another form of an op."""
     positive = frozenset(positive)
-    run = Simplification(list(roots), frozenset(), told=True)
+    plain = Simplification(list(roots), frozenset())
+    plain.normal.ring.positive = positive
+    results = dict(zip(roots, plain.run(), strict=True))
+    run = Simplification(list(roots), frozenset(), told=True, results=results)
     run.normal.ring.positive = positive
     new = run.run()
     for old, text in list(names.text.items()):
@@ -166,6 +169,8 @@ class Simplification:
     done: set[Node] = field(default_factory=set)  # old nodes that have been decided
     changed: set[Node] = field(default_factory=set)  # some law says that they have another form
     told: bool = False  # decide every node that a law changes, and keep the steps
+    results: dict[Node, Node] = field(default_factory=dict)
+    untold: dict[Node, frozenset[str]] = field(default_factory=dict)
     told_steps: list[tuple[Node, Node, frozenset[str]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -209,13 +214,13 @@ class Simplification:
         )
         if changed:
             self.changed.add(node)
-        tell = self.told and node in self.normal.laws and not forward
+        tell = self.told and (node in self.normal.laws or node in self.roots) and not forward
+        changed = changed or tell
         wanted = wanted or tell
         if wanted and changed and not fixed and node.type.is_float and not is_leaf(node):
             chosen = self._cheaper(kept, node, forward)
-        if self.told and chosen is not kept:
-            laws = self.normal.laws.get(node, frozenset())
-            self.told_steps.append((kept, chosen, laws))
+        if self.told:
+            self._tell(node, kept, chosen)
         self.new[node] = chosen
         if wanted:
             self._pay(chosen)
@@ -226,6 +231,15 @@ class Simplification:
         if (forward or wanted) and node.type.is_float:
             self.builder.remember(poly, chosen)
 
+    def _tell(self, node: Node, kept: Node, chosen: Node) -> None:
+        """Keep a step; laws of operands that no step was made of belong to it too."""
+        laws = self.normal.laws.get(node, frozenset())
+        laws = laws.union(*[self.untold.get(i, frozenset()) for i in node.inputs])
+        if chosen is kept:
+            self.untold[node] = laws
+        else:
+            self.told_steps.append((kept, chosen, laws))
+
     def _cheaper(self, kept: Node, node: Node, forward: bool) -> Node:
         if node in self.normal.atom_of and self._atom_is_opaque(node):
             return kept
@@ -235,8 +249,8 @@ class Simplification:
         built = self.builder.exact(poly, node.type)
         if built is kept:
             return kept
-        if self.told and node in self.roots:
-            return built  # the point of the derivation
+        if node in self.results:
+            return self.results[node]  # what the derivation is of
         ahead = self._unpaid(kept) - self._unpaid(built)
         return built if ahead > 0 or (ahead == 0 and not forward) else kept
 

@@ -21,7 +21,7 @@ from ..primitives.leaf import CONSTANT
 from ..primitives.reduce import MEAN, SUM
 from .cost import elements
 from .normal import Normal
-from .polynomial import Atom, Monomial, Number, Places, Poly, power, product, scaled
+from .polynomial import Atom, Monomial, Number, Places, Poly, magnitude, power, product, scaled
 from .readings import frozen
 from .remainder import Remainder, ratio
 
@@ -129,7 +129,7 @@ class Builder:
             rest = [*small, *rest]
         for monomial, coefficient in rest:
             row = SUB if coefficient < 0 else ADD
-            total = self.op(row(total, self.product(monomial, abs(coefficient))))
+            total = self.op(row(total, self.product(monomial, magnitude(coefficient))))
         return total
 
     def _signed(self, term: Term) -> Node:
@@ -142,8 +142,8 @@ class Builder:
         for f in set.intersection(*[set(m) for m in monomials]):
             powers = [m[f] for m in monomials]
             if min(powers) > 0 or max(powers) < 0:
-                shared[f] = min(powers, key=abs)
-        scales = {abs(c) for c in poly.values()}
+                shared[f] = min(powers, key=magnitude)
+        scales = {magnitude(c) for c in poly.values()}
         scale: Number = scales.pop() if len(scales) == 1 else 1
         if all(c < 0 for c in poly.values()):
             scale = -scale
@@ -171,7 +171,7 @@ class Builder:
         queue = [(elements(n.type.shape), False, n) for n in over]
         queue += [(elements(n.type.shape), True, n) for n in left.under]
         queue.sort(key=lambda item: item[:2])
-        negative, scale = left.scale < 0, abs(left.scale)
+        negative, scale = left.scale < 0, magnitude(left.scale)
         total = self.number(scale) if scale != 1 else None
         for _, inverted, node in queue:
             if total is None:
@@ -218,7 +218,7 @@ class Builder:
         saved = 0.0
         for f, e in solid:
             have = powers.get(f, 0)
-            if have * e * sign <= 0 or abs(have) < abs(e):
+            if have * e * sign <= 0 or magnitude(have) < magnitude(e):
                 return 0.0
             saved += 1.0 if have == e * sign else 0.25
         return saved if sign == 1 else saved - 0.5
@@ -250,7 +250,9 @@ class Builder:
                 part = [(g, e) for g, e in candidate if powers.get(g, 0) == e]
                 rest = tuple([term for term in candidate if term not in part])
                 solid = self._solid(rest)
-                fits = all(free.get(g, 0) * e > 0 and abs(free[g]) >= abs(e) for g, e in solid)
+                fits = all(
+                    free.get(g, 0) * e > 0 and magnitude(free[g]) >= magnitude(e) for g, e in solid
+                )
                 if part and solid and fits and reduced.isdisjoint(self.normal.ring.places(rest)):
                     return rest, self.products[candidate][1]
         return None
@@ -262,7 +264,7 @@ class Builder:
             atom = ring.of(f)
             known = ((f, 1),) in self.products
             if (
-                abs(e) == 1
+                magnitude(e) == 1
                 and atom.kind == "mean"
                 and not known
                 and ring.factors[f][1] == atom.home

@@ -195,7 +195,8 @@ class Normal:
 
     def size(self, dims: Iterable[Any]) -> Poly:
         """The product of dims: how many elements a reduction reads."""
-        factors, coefficient = {}, 1
+        factors: dict[int, Number] = {}
+        coefficient = 1
         for dim in dims:
             if isinstance(dim, int):
                 coefficient *= dim

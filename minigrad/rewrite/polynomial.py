@@ -199,3 +199,8 @@ def whole(value: Number) -> Number:
     if isinstance(value, Fraction) and value.denominator == 1:
         return value.numerator
     return value
+
+
+def magnitude(value: Number) -> Number:
+    """``abs``, typed."""
+    return -value if value < 0 else value

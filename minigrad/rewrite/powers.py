@@ -1,7 +1,7 @@
 """Powers of products and sums.
 
 ``(x * y) ** e = x**e * y**e`` holds for every real x and y when e is an integer, and else only for
-factors that are not negative: ``sqrt(x**2)`` is ``abs(x)``, see `signs`.
+factors that are not negative: ``sqrt(x**2)`` is ``magnitude(x)``, see `signs`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from .polynomial import ONE, Atom, Monomial, Number, Poly, Ring, power, times, whole
+from .polynomial import ONE, Atom, Monomial, Number, Poly, Ring, magnitude, power, times, whole
 
 if TYPE_CHECKING:
     from .normal import Normal
@@ -53,7 +53,7 @@ def root_of_sum(normal: Normal, poly: Poly, exponent: Number) -> Poly:
     shared = _shared(normal.ring, poly, exponent)
     rest = times(poly, {power(shared, -1): 1}) if shared else poly
     lead = min([m for m in rest if m], default=ONE)
-    scale = rest[lead] if isinstance(exponent, int) else abs(rest[lead])
+    scale = rest[lead] if isinstance(exponent, int) else magnitude(rest[lead])
     rest = {m: whole(Fraction(c) / scale) for m, c in rest.items()}
     outside = power_of_product(normal, shared, scale, exponent)
     assert outside is not None  # `shared` holds only what any power goes through

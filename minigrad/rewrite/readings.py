@@ -307,7 +307,7 @@ def _logarithm(normal: Normal, node: Node) -> Poly:
     ((monomial, coefficient),) = poly.items()
     if coefficient < 0 or any(ring.signs[ring.factors[f][0]] != POSITIVE for f, _ in monomial):
         return opaque(normal, node)
-    terms = [({((f, 1),): 1}, e) for f, e in monomial]
+    terms: list[tuple[Poly, Number]] = [({((f, 1),): 1}, e) for f, e in monomial]
     if coefficient != 1:
         terms.append(({ONE: coefficient}, 1))
     if len(terms) > 1:
@@ -369,4 +369,5 @@ def _hashable(value: Any) -> Hashable:
         hash(value)
     except TypeError:
         return id(value)
-    return value
+    found: Hashable = value
+    return found
