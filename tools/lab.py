@@ -34,7 +34,7 @@ import minigrad as mg
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from lab import EXPERIMENTS, timed  # the folder beside this file
-from lab.report import Entry, write
+from lab.report import Entry, atomic, write
 from lab.result import Result, Settings
 
 QUICK_SEEDS, FULL_SEEDS = 4, 8
@@ -92,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     add("--out", type=Path, default=Path("out/lab"), help="where the report goes (out/lab)")
     add("--seeds", type=int, help=f"repetitions ({FULL_SEEDS}, with --quick {QUICK_SEEDS})")
     add("--jobs", type=int, help="experiments that run side by side (all processors, at most 4)")
+    add("--pictures", type=Path, metavar="DIR", help="keep each plot as DIR/lab_NAME.svg too")
     add("--list", action="store_true", help="the experiments and their claims")
     return found
 
@@ -116,6 +117,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     entries = perform(names, settings, max(jobs, 1))
     seconds = time.perf_counter() - begin
     written = write(args.out, entries, facts(settings, seconds))
+    if args.pictures:
+        for plot in (plot for _, result, _ in entries for plot in result.plots):
+            written.append(args.pictures / f"lab_{plot.name}.svg")
+            atomic(written[-1], plot.svg)
     print(f"{len(written)} files in {args.out.resolve()}: open {args.out / 'index.html'}")
     print(f"{seconds:.0f} s in all")
 

@@ -40,8 +40,8 @@ def cats_plot(cats: Any, colours: tuple[str, ...]) -> Plot:
     return Plot(
         "black_cats",
         "a: test accuracy by ink of networks that saw black ink only; also batch norm "
-        "with statistics of unlabelled digits in the new ink. b: accuracy on white ink while both are "
-        "fine-tuned on digits of all inks. 95 % intervals over seeds.",
+        "with statistics of unlabelled digits in the new ink. b: accuracy on white ink while both "
+        "are fine-tuned on digits of all inks. 95 % intervals over seeds.",
         draw.svg(figure),
     )
 

@@ -154,8 +154,8 @@ def _plot(at: Any, equal: Any, best: Any) -> Plot:
     return Plot(
         "figure1",
         "Ioffe and Szegedy's Figure 1. a: test accuracy, mean and 95 % interval over seeds, each "
-        "network at rate 0.1 (thin) and at its best rate. b, c: the 15th, 50th and 85th percentile of "
-        "the input of one sigmoid in the last hidden layer at rate 0.1, mean over seeds.",
+        "network at rate 0.1 (thin) and at its best rate. b, c: the 15th, 50th and 85th percentile "
+        "of the input of one sigmoid in the last hidden layer at rate 0.1, mean over seeds.",
         draw.svg(figure),
     )
 

@@ -25,7 +25,6 @@ INTRODUCTION = (
 
 def write(out: Path, entries: Sequence[Entry], facts: str) -> list[Path]:
     """Write ``index.html``, ``report.md`` and ``plots/*.svg`` below ``out``; the files written."""
-    (out / "plots").mkdir(parents=True, exist_ok=True)
     written = []
     for plot in (plot for _, result, _ in entries for plot in result.plots):
         written.append(out / "plots" / f"{plot.name}.svg")
@@ -41,6 +40,7 @@ def write(out: Path, entries: Sequence[Entry], facts: str) -> list[Path]:
 
 def atomic(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
