@@ -149,7 +149,7 @@ def test_search_finds_by_op_scope_and_formula(show, page):
     tab.key("/")
     tab.write("bn2 sqrt")
     assert tab.count("#found li") >= 1
-    assert "bn2" in tab.text("#found li small")
+    assert "bn2" in tab.text("#found [aria-selected=true] small")
     tab.key("Enter")
     assert formula(tab) == "√(σ² + ε)"
     assert tab.js("app.closed.has(app.view.scopes.findIndex(p => p[0] === 'bn2'))") is False
@@ -271,8 +271,9 @@ def test_help_lists_the_keys_and_escape_closes_it(show, page):
     tab.key("?")
     assert tab.js("document.querySelector('#help').open") is True
     assert "Space" in tab.text("#help")
-    tab.key("Escape")
+    tab.key("Escape", "/")
     assert tab.js("document.querySelector('#help').open") is False
+    assert tab.js("document.activeElement.id") == "search"  # the keys work again at once
 
 
 def test_every_control_has_a_name_and_focus_is_seen(show, page):

@@ -14,7 +14,7 @@ function step2d(dx, dy) {
 }
 
 function onKey(event) {
-  const typing = event.target.closest && event.target.closest("input, dialog");
+  const typing = event.target.closest && event.target.closest("input, select, dialog[open]");
   if (event.key === "Escape") { escape(); return; }
   if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
   const pressed = event.target.closest && event.target.closest("button");
@@ -56,7 +56,7 @@ function enter() {
 }
 
 function escape() {
-  if ($("help").open) { $("help").close(); return; }
+  if ($("help").open) { $("help").close(); $("stage").focus(); return; }
   if (!$("found").hidden) { $("found").hidden = true; $("search").setAttribute("aria-expanded", false); $("stage").focus(); return; }
   stop();
   app.step = -1;
@@ -152,6 +152,15 @@ function recall() {
   if (steps > 0) goTo(steps - 1);
 }
 
+// On paper stands what is in sight, scaled to the sheet.
+function paper(on) {
+  const { x, y, k } = app.camera, stage = $("stage").getBoundingClientRect();
+  if (on) $("canvas").setAttribute("viewBox", [-x / k, -y / k, stage.width / k, stage.height / k].join(" "));
+  else $("canvas").removeAttribute("viewBox");
+  $("world").style.transform = on ? "none" : "";
+  if (!on) move();
+}
+
 function controls() {
   $("title").textContent = data.title;
   $("switch").hidden = app.views.length < 2;
@@ -168,6 +177,8 @@ function controls() {
     if (event.key === "ArrowDown" || event.key === "ArrowUp") { event.preventDefault(); pick(event.key === "ArrowDown" ? 1 : -1); }
     if (event.key === "Enter") choose(app.pick);
   });
+  window.addEventListener("beforeprint", () => paper(true));
+  window.addEventListener("afterprint", () => paper(false));
   document.addEventListener("keydown", onKey);
   window.addEventListener("hashchange", recall);
   $("help").append(el("h2", { text: "Keys" }), el("dl", {}, ...KEYS.flatMap(([key, told]) => [el("dt", {}, el("kbd", { text: key })), el("dd", { text: told })])),
