@@ -48,7 +48,7 @@ def cats_plot(cats: Any, colours: tuple[str, ...]) -> Plot:
 
 def landscape_plot(landscape: Any, of: Any, names: tuple[str, ...]) -> Plot:
     """Shift and accuracy of each network, and what lies along the gradient step."""
-    with draw.panels(4, width=3.2) as (figure, axes):
+    with draw.panels(2, 2, width=4.6, height=2.6) as (figure, axes):
         for ax, key, scale, title, unit in (
             (axes[0], "shift", 1, "a  Shift of a late input", "shift in one step / spread"),
             (axes[1], "accuracy", 100, "b  Test accuracy", "accuracy (%)"),
@@ -61,9 +61,9 @@ def landscape_plot(landscape: Any, of: Any, names: tuple[str, ...]) -> Plot:
                 )  # fmt: skip
             ax.set_xticks(range(len(names)), [name.replace(" ", "\n") for name in names])
             ax.set_xlim(-0.5, len(names) - 0.5)
-            ax.set_ylim(top=min(ax.get_ylim()[1], 100.5))
             draw.labelled(ax, title, "", unit)
         axes[0].set_yscale("log")
+        axes[1].set_ylim(top=min(axes[1].get_ylim()[1], 100.5))
         for ax, key, title, unit in (
             (axes[2], "spread", "c  Range of the loss", "range along the step"),
             (axes[3], "turn", "d  Turn of the gradient", "largest |g(w - a g) - g(w)|"),

@@ -113,7 +113,7 @@ h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
 .soft { color: var(--soft); font-size: .92rem; } a { color: var(--link); }
 blockquote { margin: .5rem 0; padding: .5rem 1rem; border-left: 4px solid var(--link);
   background: var(--card); }
-figure { margin: 1rem 0; } figure img { width: 100%; height: auto; background: #fff;
+figure { margin: 1rem 0; } figure img { max-width: 100%; height: auto; background: #fff;
   border: 1px solid var(--line); border-radius: 6px; padding: .4rem; }
 figcaption { color: var(--soft); font-size: .92rem; margin-top: .3rem; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .92rem;
