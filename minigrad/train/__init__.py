@@ -4,14 +4,14 @@ from . import checkpoint, data, optim, schedule
 from .checkpoint import load, save
 from .gap import Gap, explain_gap
 from .loop import Epoch, Run, accuracy, fit, load_run, predict, save_run
-from .record import Recorder, Recording, load_record, save_record
 from .recalibrate import recalibrate
+from .record import Recorder, Recording, load_record, save_record
 
 __all__ = [
     "Epoch",
+    "Gap",
     "Recorder",
     "Recording",
-    "Gap",
     "Run",
     "accuracy",
     "checkpoint",
