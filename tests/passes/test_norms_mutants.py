@@ -89,6 +89,7 @@ NO_NORM: dict[str, Node] = {
     "a floor for eps": C / mg.maximum(mg.sqrt(var(X)), EPS),
     "a floor under the root": C / mg.sqrt(mg.maximum(var(X), EPS)),
     "a clamp that cuts": C / mg.sqrt(mg.maximum(var(X) - 0.1, 0) + EPS),
+    "a clamp that cuts where no one looks": C / mg.sqrt(mg.maximum(var(X) - 1e-12, 0) + EPS),
     "a ReLU before the variance": C / mg.sqrt(mean(mg.maximum(C, 0) ** 2) + EPS),
     "mixed: a residual inside": (C + Z) / root(X),
     "masked": (X * mg.cast(X > 0, "float32") - mean(X)) / root(X),
