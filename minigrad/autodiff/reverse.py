@@ -6,9 +6,7 @@ operand; cotangents of one node are added; broadcasting is undone here and nowhe
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -20,6 +18,7 @@ from ..ir import (
     Scope,
     TensorType,
     broadcast_shapes,
+    building,
     depending_on,
     place,
     toposort,
@@ -73,7 +72,7 @@ def vjp(
     active = depending_on(order, wrt)
     cotangents: dict[Node, Node] = {}
     base = max([node.scope.order for node in active], default=0)
-    with _building():
+    with building():
         for i, output in enumerate(outputs):
             HERE.scope, HERE.source = _gradient_scope(output, base), output.source
             _accumulate(cotangents, output, _seed(output, None if cts is None else cts[i]))
@@ -135,24 +134,6 @@ def _gradient_scope(node: Node, base: int) -> Scope:
     key = (scope.path, (base if base > scope.order else scope.order) + 1)
     found = _GRADIENT_SCOPES.get(key)
     return found if found is not None else _GRADIENT_SCOPES.setdefault(key, Scope(*key))
-
-
-@contextmanager
-def _building() -> Iterator[None]:
-    """Restore scope and line; and let no collection walk the graph while it only grows.
-
-    Nodes hold no cycles, so there is nothing to collect; on 80,000 nodes collections took half of
-    the time.
-    """
-    before = HERE.scope, HERE.source
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        HERE.scope, HERE.source = before
-        if collecting:
-            gc.enable()
 
 
 def _seed(output: Node, ct: Operand | None) -> Node:

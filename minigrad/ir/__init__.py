@@ -14,7 +14,7 @@ from .graph import FUNCTIONS, Graph
 from .markers import Update
 from .node import NO_ATTRS, OPERATORS, Kind, Node, Primitive, rebuild
 from .order import consumers, depending_on, is_leaf, map_nodes, substitute, toposort
-from .scope import HERE, Scope, current_scope, enter, place, qualified, scope, scope_path
+from .scope import HERE, Scope, building, current_scope, enter, place, qualified, scope, scope_path
 from .text import attr_text, expression, graph_text, node_names, structural_hash, value_text
 from .types import (
     Dim,
@@ -56,6 +56,7 @@ __all__ = [
     "attr_text",
     "bind_dims",
     "broadcast_shapes",
+    "building",
     "consumers",
     "current_scope",
     "depending_on",

@@ -6,6 +6,7 @@ the line of the forward node, so the gradient of ``bn1`` is a filter on nodes.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -78,6 +79,24 @@ def enter(target: Scope) -> Iterator[Scope]:
         yield target
     finally:
         HERE.scope = before
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """Restore scope and line at the end; and let no collection walk the graph while it only grows.
+
+    Nodes hold no cycles, so there is nothing to collect; on 80,000 nodes collections took half of
+    the time.
+    """
+    before = HERE.scope, HERE.source
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        HERE.scope, HERE.source = before
+        if collecting:
+            gc.enable()
 
 
 def current_scope() -> Scope:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, overload
 
-from ..ir import HERE, Graph, Node, Update, depending_on, is_leaf, rebuild, toposort
+from ..ir import HERE, Graph, Node, Update, building, depending_on, is_leaf, rebuild, toposort
 from ..rewrite.build import Builder
 from ..rewrite.cost import cost, cost_of
 from ..rewrite.driver import rewrite
@@ -151,9 +151,10 @@ def simplified(roots: Sequence[Node], pinned: Iterable[Node] = ()) -> list[Node]
     """The roots, simplified; ``pinned`` nodes and the forward nodes behind them keep their form."""
     pinned = frozenset(pinned)
     roots = list(roots)
-    local = roots if pinned else share(rewrite(roots, RULES))
-    found = Simplification(local, pinned).run()
-    return min(found, local, roots, key=cost)
+    with building():
+        local = roots if pinned else share(rewrite(roots, RULES))
+        found = Simplification(local, pinned).run()
+        return min(found, local, roots, key=cost)
 
 
 @dataclass(slots=True)
@@ -183,14 +184,11 @@ class Simplification:
         fixed = depending_on(order, self.pinned) if self.pinned else set()
         wanted = self._wanted(order)
         first = min((n.scope.order for n in order), default=0)
-        before = HERE.scope, HERE.source
-        try:
+        with building():
             for node in order:
                 HERE.scope, HERE.source = node.scope, node.source
                 forward = node.scope.order == first
                 self._replace(node, node in wanted, forward, forward and node in fixed)
-        finally:
-            HERE.scope, HERE.source = before
         return [self.new[root] for root in self.roots]
 
     def _wanted(self, order: list[Node]) -> set[Node]:

@@ -198,30 +198,19 @@ class Builder:
 
     def _use_known(self, left: Remainder) -> None:
         """Take products that exist already, or their inverses, out of a monomial."""
-        while True:
+        while len(left.monomial) > 1 or any(e != 1 for _, e in left.monomial):
+            powers = dict(left.monomial)
             best, gain, sign = None, 0.0, 1
-            for f, _ in self._solid(left.monomial):
+            for f in powers:
                 for candidate, solid in self.by_factor.get(f, ()):
-                    for way in (1, -1):
-                        found = self._gain(solid, left.monomial, way)
-                        if found > gain:
-                            best, gain, sign = candidate, found, way
+                    found, way = _gain(solid, powers)
+                    if found > gain:
+                        best, gain, sign = candidate, found, way
             if best is None:
                 return
             node, coefficient = self.products[best]
             left.take(power(best, sign), Fraction(coefficient) ** sign)
             (left.over if sign == 1 else left.under).append(node)
-
-    def _gain(self, solid: Monomial, monomial: Monomial, sign: int) -> float:
-        """How many powers the use of a known product saves; 0 when it does not divide."""
-        powers = dict(monomial)
-        saved = 0.0
-        for f, e in solid:
-            have = powers.get(f, 0)
-            if have * e * sign <= 0 or magnitude(have) < magnitude(e):
-                return 0.0
-            saved += 1.0 if have == e * sign else 0.25
-        return saved if sign == 1 else saved - 0.5
 
     def _absorb(self, left: Remainder) -> None:
         """Move invariants into a mean where they complete a product that exists there."""
@@ -387,3 +376,16 @@ class Builder:
 
     def _extent(self, monomial: Monomial) -> float:
         return elements(tuple(self.normal.ring.sizes([monomial]).values()))
+
+
+def _gain(solid: Monomial, powers: dict[int, Number]) -> tuple[float, int]:
+    """How many powers the use of a known product saves, or of its inverse; 0 when neither fits."""
+    first, e = solid[0]
+    sign = 1 if powers.get(first, 0) * e > 0 else -1
+    saved = 0.0 if sign == 1 else -0.5
+    for f, e in solid:
+        have = powers.get(f)
+        if have is None or have * e * sign <= 0 or magnitude(have) < magnitude(e):
+            return 0.0, sign
+        saved += 1.0 if have == e * sign else 0.25
+    return saved, sign

@@ -14,7 +14,7 @@ from ..ir import Kind, Node, Shape, is_leaf, toposort
 
 NOMINAL = 1024
 OP = 8.0  # elements that starting an op is worth
-SLOW = {"exp": 6.0, "log": 6.0, "log1p": 8.0, "tanh": 8.0, "erf": 10.0, "sqrt": 2.0}
+SLOW = {"exp": 6.0, "log": 6.0, "log1p": 6.5, "tanh": 8.0, "erf": 10.0, "sqrt": 2.0}
 
 
 def cost(roots: Iterable[Node]) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..ir import HERE, Node, rebuild, toposort
+from ..ir import HERE, Node, building, rebuild, toposort
 from .cost import cost
 from .rule import Rule
 
@@ -51,14 +51,11 @@ def rewrite(
         index.setdefault(rule.pattern.prim.name, []).append(rule)
     log = [] if log is None else log
     run = _Run(index, log, len(log))
-    before = HERE.scope, HERE.source
-    try:
+    with building():
         order = toposort(roots)
         run.bound = FIRINGS * len(order) + 100
         for node in order:
             run.normal[node] = run.to_normal(_on(node, run.normal))
-    finally:
-        HERE.scope, HERE.source = before
     return [run.normal[root] for root in roots]
 
 

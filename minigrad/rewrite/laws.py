@@ -40,6 +40,10 @@ LAWS: dict[str, Law] = {
         lambda x, y, a, w: x * y / x, lambda x, y, a, w: y,
         "the base is not 0 where its power is negative, nor negative where it is a root",
     ),
+    "product of numbers": Law(
+        REASSOCIATING, "a (b x) = (a b) x for numbers a, b", r"a\,(b\,x) = (ab)\,x",
+        lambda x, y, a, w: 3 * (x * 0.5), lambda x, y, a, w: 1.5 * x,
+    ),
     "distribute": Law(
         REASSOCIATING, "a (x + y) = a x + a y", r"a(x+y) = ax + ay",
         lambda x, y, a, w: a * (x + mean(y, 0)) * (y - mean(x, 0)),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..ir import Node, consumers, toposort
 from . import powers
@@ -20,6 +20,7 @@ from .polynomial import (
     ONE,
     ZERO,
     Atom,
+    Monomial,
     Number,
     Places,
     Poly,
@@ -29,6 +30,8 @@ from .polynomial import (
     times,
 )  # fmt: skip
 from .readings import READINGS, opaque, whole_node
+
+Term: TypeAlias = tuple[Monomial, Number]
 
 TERMS = {False: 16, True: 600}  # a longer sum is an atom: this bounds the work a node
 FACTORS = {False: 10, True: 24}
@@ -98,9 +101,19 @@ class Normal:
             else:
                 self.fired.add("distribute")
         result = times(a, b)
-        if sum(map(len, result)) < sum(len(m) + len(n) for m in a for n in b):
+        if len(a) == len(b) == 1:
+            self._note_product(*a.items(), *b.items())
+        elif sum(map(len, result)) < sum(len(m) + len(n) for m in a for n in b):
             self.fired.add("powers of one base")
         return self.expanded(result)
+
+    def _note_product(self, a: Term, b: Term) -> None:
+        """Record the laws of a product of two terms; ``x * x`` is a square without any law."""
+        powers = dict(a[0])
+        if any(f in powers and not powers[f] == e == 1 for f, e in b[0]):
+            self.fired.add("powers of one base")
+        if abs(a[1]) != 1 and abs(b[1]) != 1:
+            self.fired.add("product of numbers")
 
     def _whole_unless_mean(self, poly: Poly) -> Poly:
         if len(poly) < 2 or any(self.ring.of(f).kind == "mean" for m in poly for f, _ in m):

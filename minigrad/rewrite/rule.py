@@ -64,8 +64,37 @@ class Rule:
         """The left side over variables."""
         return self.left(*[variable(name) for name in inspect.signature(self.left).parameters])
 
+    @cached_property
+    def operands(self) -> tuple[tuple[int, frozenset[str]], ...]:
+        """Which ops the operands at some positions must be, for a quick no."""
+        if self.pattern.prim.name in COMMUTATIVE:
+            return ()
+        return tuple(
+            [
+                (position, _names(operand))
+                for position, operand in enumerate(self.pattern.inputs)
+                if operand.prim is not VARIABLE
+            ]
+        )
+
+    @cached_property
+    def needs(self) -> tuple[frozenset[str], ...]:
+        """Ops of which a commutative pattern needs one among the operands."""
+        if self.pattern.prim.name not in COMMUTATIVE:
+            return ()
+        return tuple([_names(i) for i in self.pattern.inputs if i.prim is not VARIABLE])
+
     def match(self, node: Node) -> Mapping[str, Node] | None:
         """What the variables stand for when the left side is ``node``; None when it is not."""
+        inputs = node.inputs
+        if node.prim.name != self.pattern.prim.name or len(inputs) != len(self.pattern.inputs):
+            return None
+        for position, names in self.operands:
+            if inputs[position].prim.name not in names:
+                return None
+        for names in self.needs:
+            if not any(i.prim.name in names for i in inputs):
+                return None
         for bound in matches(self.pattern, node):
             if self.when is None or _call(self.when, bound, node):
                 return bound
@@ -82,6 +111,12 @@ class Rule:
         if after.type.dtype != node.type.dtype:
             return None
         return after if after.type == node.type else broadcast_to(after, node.type.shape)
+
+
+def _names(pattern: Node) -> frozenset[str]:
+    """The ops that a pattern may be the result of."""
+    name = pattern.prim.name
+    return frozenset({name, "broadcast_to"} if name == "constant" else {name})
 
 
 def _call(function: Callable[..., Any], bound: Mapping[str, Node], root: Node) -> Any:
