@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import weakref
@@ -18,10 +19,12 @@ from .language import translate
 from .library import with_library
 from .machine import Library
 from .memory import Layout, flags_of, lay_out, rows_of
+from .names import Text
 from .pool import Pool
 from .program import Program, Step, build, needed_dims
 from .state import Array
 
+_WORD = re.compile(r"\b[A-Za-z]\w*")
 _KEEP = 16  # sizes of named dims whose layout is kept
 
 
@@ -184,13 +187,28 @@ def _loaded(steps: Sequence[Step], library: Library) -> dict[str, int]:
 def load(step: Step, library: Library) -> int:
     """The address of a step's entry, compiled unless the cache has it."""
     assert step.text is not None
-    text = step.text.source("kernel", "")
-    pointers, dims = list(step.text.pointers), step.text.dims
+    text, pointers = _anonymous(step.text)
+    dims = step.text.dims
     return library.load(
         text,
         lambda name: assembly(text, name, pointers, dims),
         blas.symbols() if "gemm_" in text else {},
     )
+
+
+def _anonymous(text: Text) -> tuple[str, list[str]]:
+    """The kernel with its buffers numbered, so that layers that are alike share machine code."""
+    given = text.source("kernel", "")
+    names = {name: f"buffer{k}" for k, name in enumerate(text.pointers)}
+
+    def number(match: re.Match[str]) -> str:
+        root, _, count = match.group().rpartition("_")
+        word = match.group()
+        if word in names:
+            return names[word]
+        return f"{names[root]}_{count}" if root in names and count.isdigit() else word
+
+    return _WORD.sub(number, given), list(names.values())
 
 
 def assembly(text: str, name: str, pointers: Sequence[str], dims: Sequence[str]) -> str:

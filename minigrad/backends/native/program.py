@@ -228,7 +228,7 @@ def _named(made: Tasks, graph: Lowered, threads: int) -> Names:
 
     def name(root: str) -> str:
         root = re.sub(r"\W+", "_", root).strip("_") or "value"
-        if root[0].isdigit():
+        if root[0].isdigit() or root.startswith("dim_"):  # sizes have names of that kind
             root = f"v{root}"
         if len(root) < 4 or root in _RESERVED or keyword.iskeyword(root) or _AXIS.match(root):
             root = f"{root}_"  # loops, axes and locals have the plain names

@@ -246,3 +246,16 @@ def test_two_processes_may_build_at_once(tmp_path: Path) -> None:
     kept = entries(tmp_path)
     assert compile_in_a_process(tmp_path, "", 4).wait(60) == 0
     assert entries(tmp_path) == kept
+
+
+def test_layers_that_are_alike_share_machine_code() -> None:
+    x = y = mg.input("x", 100)
+    for _ in range(400):
+        y = mg.tanh(y)
+    step: Any = mg.compile(mg.Graph([x], {"y": y}), cache=False)
+    kernels = step.source().count("def k")
+    assert kernels > 6
+    assert step.compiled < kernels / 2
+    np.testing.assert_allclose(
+        step({}, x=np.ones(100))[0]["y"], mg.evaluate(y, {x: np.ones(100)}), rtol=1e-5
+    )

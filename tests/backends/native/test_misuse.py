@@ -75,6 +75,16 @@ def test_an_input_may_be_called_like_an_argument(name: str, backend: str) -> Non
     np.testing.assert_array_equal(outputs["y"], [2, 2, 2])
 
 
+@pytest.mark.parametrize("name", ["dim_N", "part_sum", "buffer0", "threads", "gemm_f32", "a0", "i"])
+def test_an_input_may_be_called_like_a_word_of_the_kernels(name: str, kernels: Path) -> None:
+    x, y = mg.input(name, ("N", 3)), mg.input("dim_N_3", ("N_3", 3))
+    outputs = {"y": mg.mean(x, 0) + mg.mean(y, 0), "n": mg.count(x, 0) + mg.count(y, 0)}
+    step = mg.compile(mg.Graph([x, y], outputs), cache=kernels)
+    found, _ = step({}, **{name: np.ones((4, 3)), "dim_N_3": np.ones((2, 3))})
+    np.testing.assert_array_equal(found["y"], [2, 2, 2])
+    assert found["n"] == 6
+
+
 @pytest.mark.parametrize("backend", ["native", "interpreter"])
 def test_an_input_called_like_an_option_is_refused(backend: str) -> None:
     x = mg.input("check_finite", 3)
