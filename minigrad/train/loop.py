@@ -247,7 +247,7 @@ def _on_test(
     loss, right = 0.0, 0
     for start in range(0, len(data), batch_size):
         batch = data.take(slice(start, start + batch_size))
-        outputs, _ = model(state, **_feed(model, batch))
+        outputs, _ = model(state, check_finite=False, **_feed(model, batch))
         loss += float(outputs["loss"]) * len(batch)
         if "logits" in outputs:
             right += _right(outputs["logits"], batch.t)

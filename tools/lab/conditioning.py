@@ -17,6 +17,16 @@ SIZES, BATCH = (64, 48, 48, 48, 10), 128
 INPUTS = {"raw, 0 to 16": "none", "scaled to 0..1": "range", "standardised": "standard"}
 RATES = tuple(2.0**k for k in range(-12, 6))
 
+LIMITS = (
+    "The top eigenvalue bounds the rate (2 / eigenvalue) only for a quadratic. Batch norm "
+    "makes the loss independent of the size of the weights before it, so too large a step "
+    "lengthens the weights and thereby lowers the effective rate: a network with batch norm "
+    "can train at rates where curvature at the start forbids it.",
+    "Standardisation is not whitening: correlated pixels keep the condition far from 1.",
+    "The rates are powers of two, and 'trains' means a loss below half of chance at the end of "
+    "a short run; stricter tests give smaller rates.",
+)
+
 
 class Curvature:
     """Hessian-vector products of a loss: the gradient of ``grad . v``, as one more graph."""
@@ -73,7 +83,7 @@ def run(settings: Settings) -> Result:
             largest[name, norm] = [
                 _largest_rate(trainer, scale, seed, steps) for seed in settings.seeds
             ]
-    return _result(quadratic, curvature, largest, steps)
+    return _result(quadratic, curvature, largest)
 
 
 def _quadratic(scale: str) -> dict[str, float]:
@@ -115,7 +125,7 @@ def _geometric(values: Any) -> Estimate:
     return estimate(np.log2(np.asarray(values, float)))
 
 
-def _result(quadratic: Any, curvature: Any, largest: Any, steps: int) -> Result:
+def _result(quadratic: Any, curvature: Any, largest: Any) -> Result:
     error = max(abs(q["top"] / q["exact"] - 1) for q in quadratic.values())
     names = list(INPUTS)
     span = {
@@ -145,15 +155,6 @@ def _result(quadratic: Any, curvature: Any, largest: Any, steps: int) -> Result:
         + ("." if smoother else ": batch norm does not lower it everywhere, "
            "though larger rates train."),
     )  # fmt: skip
-    limits = (
-        "The top eigenvalue bounds the rate (2 / eigenvalue) only for a quadratic. Batch norm "
-        "makes the loss independent of the size of the weights before it, so too large a step "
-        "lengthens the weights and thereby lowers the effective rate: a network with batch norm "
-        "can train at rates where curvature at the start forbids it.",
-        "Standardisation is not whitening: correlated pixels keep the condition far from 1.",
-        "The rates are powers of two, and 'trains' means a loss below half of chance after "
-        f"{steps} steps; stricter tests give smaller rates.",
-    )
     rows = tuple(
         (n, norm, tops[n, norm], number(2 ** _geometric(largest[n, norm]).mean))
         for n in names for norm in ("without BN", "with BN")
@@ -163,7 +164,7 @@ def _result(quadratic: Any, curvature: Any, largest: Any, steps: int) -> Result:
     return Result(
         verdict(conditions[2] < conditions[1], error < 1e-2, span["with BN"] < span["without BN"],
                 better, smoother),
-        seen, limits,
+        seen, LIMITS,
         (Table("Curvature, and the largest rate that trains (geometric mean).", header, rows),),
         (_plot(quadratic, curvature, largest),),
         {"error": error, "span": span},

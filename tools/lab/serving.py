@@ -18,6 +18,15 @@ DECAYS = (0.9, 0.99, 0.999)
 TEST_BATCHES = (1, 2, 4, 8, 32, 128)
 UNIT = 0
 
+LIMITS = (
+    "While the weights move fast, an EMA of long memory averages statistics of networks that "
+    "are gone; the exact statistics are of the network as it is.",
+    "Statistics of the test batch use other test examples, so that an answer depends on its "
+    "neighbours: see the batches that are sorted by class.",
+    "Exact statistics cost a pass over the training data; they need every layer at once, for "
+    "those of a layer depend on the statistics used below it.",
+)
+
 
 def run(settings: Settings) -> Result:
     steps = settings.pick(600, 6000)
@@ -120,19 +129,11 @@ def _result(runs: Any, at: list[int]) -> Result:
         f"debiased, {repaired.percent()}.",
         f"The inference graph gives {same} of {total} test digits the same answer one at a time "
         f"as together (logits within {number(change)}); the training graph, fed one at a time, "
-        f"gets {one.percent()} right, a guess.",
+        f"gets {one.percent()} right, a guess, and of batches of 32 that are sorted by class "
+        f"{estimate(r['sorted'] for r in runs).percent()}.",
         f"The running statistics of the graph are the EMA of all recorded ones, to "
         f"{number(engine)}.",
     )  # fmt: skip
-    limits = (
-        "While the weights move fast, an EMA of long memory averages statistics of networks that "
-        "are gone; the exact statistics are of the network as it is.",
-        "Statistics of the test batch use other test examples, so that an answer depends on its "
-        "neighbours; for mixed batches of 128 that costs little, but of test digits sorted by "
-        f"class, 32 at a time, it gets {estimate(r['sorted'] for r in runs).percent()} right.",
-        "Exact statistics cost a pass over the training data; they need every layer at once, for "
-        "those of a layer depend on the statistics used below it.",
-    )
     rows = tuple(
         (name, estimate(last[key]).percent())
         for name, key in (
@@ -145,7 +146,7 @@ def _result(runs: Any, at: list[int]) -> Result:
     return Result(
         verdict(abs(ema.mean) < 0.01, near, same == total, one.mean < 0.2),
         seen,
-        limits,
+        LIMITS,
         (Table(f"Test accuracy after {at[-1]} steps.", ("statistics", "accuracy"), rows),),
         (_plot(runs, at),),
         {"steps": steps, "caught": caught},
