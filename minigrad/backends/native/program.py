@@ -225,6 +225,7 @@ def _place_updates(program: Program, outputs: set[Node]) -> None:
 def _named(made: Tasks, graph: Lowered, threads: int) -> Names:
     names = Names(threads)
     taken: set[str] = set()
+    last: dict[str, int] = {}  # a root -> its last number
 
     def name(root: str) -> str:
         root = re.sub(r"\W+", "_", root).strip("_") or "value"
@@ -232,9 +233,10 @@ def _named(made: Tasks, graph: Lowered, threads: int) -> Names:
             root = f"v{root}"
         if len(root) < 4 or root in _RESERVED or keyword.iskeyword(root) or _AXIS.match(root):
             root = f"{root}_"  # loops, axes and locals have the plain names
-        found, number = root, 2
+        found = root
         while found in taken:
-            found, number = f"{root}{number}", number + 1
+            number = last[root] = last.get(root, 1) + 1
+            found = f"{root}{number}"
         taken.add(found)
         return found
 

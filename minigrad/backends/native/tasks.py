@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 
 from ...ir import Node, is_leaf, toposort
@@ -46,7 +47,7 @@ class Task:
     def sizes(self) -> tuple[Size, ...]:
         return tuple(self.axes.values())
 
-    @property
+    @cached_property
     def operands(self) -> list[Node]:
         return list(dict.fromkeys(node for node, _ in self.reads))
 
