@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ir import FUNCTIONS, Graph, GraphError, Node, place
+from ..ir import FUNCTIONS, Graph, GraphError, Node, is_leaf, place
 from ..rewrite.formula import LATEX, TEXT, Style, formula
 from ..rewrite.laws import LAWS
 from ..rewrite.rules import RULES
@@ -27,7 +27,7 @@ POINTS = 3
 
 @dataclass(frozen=True)
 class Step:
-    """``before = after`` by ``laws``; ``name`` is what later steps call it.
+    """``before = after`` by ``laws``.
 
     ``error`` is the largest relative distance of the two in float64 at the points tried.
     """
@@ -36,7 +36,6 @@ class Step:
     after: Node
     laws: tuple[str, ...]
     error: float
-    called: str = ""
     names: Mapping[Node, str] = field(default_factory=dict, repr=False)
     latex_names: Mapping[Node, str] = field(default_factory=dict, repr=False)
 
@@ -60,8 +59,8 @@ class Step:
     def _sides(self, style: Style, names: Mapping[Node, str]) -> str:
         known = {n: t for n, t in names.items() if n is not self.after and n is not self.before}
         sides = [formula(self.before, known, style), formula(self.after, known, style)]
-        own = [names[self.after]] if self.called else []
-        return " = ".join(dict.fromkeys([*own, *sides]))
+        own = [] if is_leaf(self.after) else [names.get(self.after, "")]
+        return " = ".join(dict.fromkeys([*filter(None, own), *sides]))
 
     def graph(self) -> Graph:
         """Both sides in one graph, to be drawn."""
@@ -78,6 +77,7 @@ class Derivation:
     claim: str
     steps: tuple[Step, ...]
     result: Any
+    latex_claim: str = ""
     definitions: tuple[str, ...] = ()
     latex_definitions: tuple[str, ...] = ()
     points: int = POINTS
@@ -111,7 +111,7 @@ class Derivation:
 
     def markdown(self) -> str:
         """Lecture notes: the claim, then every step with its laws and its check."""
-        lines = [f"**{_markdown(self.claim)}**", ""]
+        lines = [f"$$ {_math(self.latex_claim)} $$", ""]
         if self.latex_definitions:
             lines += [f"With ${_math(', '.join(self.latex_definitions))}$:", ""]
         for number, step in enumerate(self.steps, 1):
@@ -137,7 +137,7 @@ def checked(
             f"a derivation went wrong by {error:.1e}: {formula(before)} is not {formula(after)}"
             f" (laws: {', '.join(laws)}){place(before.scope, before.source)}"
         )
-    return Step(before, after, laws, error, "", dict(names.text), dict(names.latex))
+    return Step(before, after, laws, error, dict(names.text), dict(names.latex))
 
 
 def apart(before: Node, after: Node, positive: Iterable[Node] = (), points: int = POINTS) -> float:

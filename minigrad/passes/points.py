@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,8 @@ class Point:
     def values(self, nodes: Sequence[Node]) -> list[Any]:
         """The values of nodes here, every float in float64."""
         values: dict[Node, Any] = dict(self.leaves)
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # the mean of nothing
             for node in toposort(nodes, stop=values):
                 values[node] = self._value(node, [values[i] for i in node.inputs])
         return [values[node] for node in nodes]

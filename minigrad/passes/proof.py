@@ -12,7 +12,7 @@ import numpy as np
 
 from ..ir import Node
 from ..primitives import constant
-from ..rewrite.formula import formula
+from ..rewrite.formula import LATEX, formula
 from ..rewrite.normal import Normal
 from ..rewrite.relations import reduced
 from .cse import share
@@ -83,7 +83,9 @@ def _proved(
     if left is not right and not _same_number(left, right):
         steps.append(checked(left, right, laws, names, positive))
     claim = f"{formula(a, names.text)} = {formula(b, names.text)}"
-    return Derivation(claim, tuple(steps), b, *definitions(names, [a, b, left, right]))
+    in_latex = f"{formula(a, names.latex, LATEX)} = {formula(b, names.latex, LATEX)}"
+    shown = [a, b, left, right]
+    return Derivation(claim, tuple(steps), b, in_latex, *definitions(names, shown))
 
 
 def _same_number(a: Node, b: Node) -> bool:

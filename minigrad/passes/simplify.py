@@ -8,14 +8,14 @@ replaced only where that lowers the cost; the whole graph's cost never grows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, overload
 
 from ..ir import HERE, Graph, Node, Update, building, depending_on, is_leaf, rebuild, toposort
 from ..rewrite.build import Builder
 from ..rewrite.cost import cost, cost_of
 from ..rewrite.driver import rewrite
-from ..rewrite.formula import LATEX, formula
+from ..rewrite.formula import LATEX, TEXT, Style, formula
 from ..rewrite.normal import Normal
 from ..rewrite.rules import RULES
 from .cse import share
@@ -90,10 +90,20 @@ def _derivation(graph: Graph | Node | Sequence[Node], given: Mapping[Node, str] 
     roots, marked = shared[: len(roots)], shared[len(roots) :]
     names = named(roots, dict(zip(marked, given.values(), strict=True)))
     new, steps = derived(roots, names)
-    claim = "; ".join(f"{formula(a, names.text)} = {formula(b, names.text)}"
-                      for a, b in zip(roots, new, strict=True) if a is not b)  # fmt: skip
     result = simplify(graph)
-    return Derivation(claim, tuple(steps), result, *definitions(names, [*roots, *new]))
+    text, latex = (_claim(roots, new, table, style)
+                   for table, style in ((names.text, TEXT), (names.latex, LATEX)))  # fmt: skip
+    return Derivation(text, tuple(steps), result, latex, *definitions(names, [*roots, *new]))
+
+
+def _claim(
+    before: Sequence[Node], after: Sequence[Node], names: Mapping[Node, str], style: Style
+) -> str:
+    """What became of the roots; those that are as they were are left out."""
+    left = [names.get(a) or formula(a, names, style) for a in before]
+    right = [formula(b, names, style) for b in after]
+    joint = r", \quad " if style is LATEX else "; "
+    return joint.join(f"{a} = {b}" for a, b in zip(left, right, strict=True) if a != b)
 
 
 def derived(
@@ -104,21 +114,29 @@ def derived(
     plain = Simplification(list(roots), frozenset())
     plain.normal.ring.positive = positive
     results = dict(zip(roots, plain.run(), strict=True))
-    run = Simplification(list(roots), frozenset(), told=True, results=results)
+    wanted = frozenset([n for n in names.text if n.scope.order > _first(roots)])
+    run = Simplification(list(roots), frozenset(), told=True, results=results, named=wanted)
     run.normal.ring.positive = positive
     new = run.run()
     for old, text in list(names.text.items()):
-        latex = names.latex[old]
-        for table, symbol in ((names.text, text), (names.latex, latex)):
-            table.setdefault(run.new.get(old, old), symbol)
+        for node in (run.new.get(old, old), results.get(old, old)):
+            if not is_leaf(node):
+                names.text.setdefault(node, text)
+                names.latex.setdefault(node, names.latex[old])
     steps = []
     for number, (before, after, laws) in enumerate(run.told_steps, 1):
         if not is_leaf(after) and after not in names.text and after not in new:
             names.text[after] = f"d{number}"
             names.latex[after] = f"d_{{{number}}}"
-        step = checked(before, after, laws or {"common factor"}, names, positive)
-        steps.append(replace(step, called=names.text.get(after, "")))
+        rule = "common factor" if before is not after else "chain rule"
+        step = checked(before, after, laws or {rule}, names, positive)
+        steps.append(step)
     return new, steps
+
+
+def _first(roots: Sequence[Node]) -> int:
+    """The order of the forward nodes."""
+    return min((n.scope.order for n in toposort(roots)), default=0)
 
 
 def definitions(names: Names, roots: Sequence[Node]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -171,6 +189,7 @@ class Simplification:
     changed: set[Node] = field(default_factory=set)  # some law says that they have another form
     told: bool = False  # decide every node that a law changes, and keep the steps
     results: dict[Node, Node] = field(default_factory=dict)
+    named: frozenset[Node] = frozenset()  # gradients to be told of in any case
     untold: dict[Node, frozenset[str]] = field(default_factory=dict)
     told_steps: list[tuple[Node, Node, frozenset[str]]] = field(default_factory=list)
 
@@ -183,7 +202,7 @@ class Simplification:
         self.normal.read(self.roots)
         fixed = depending_on(order, self.pinned) if self.pinned else set()
         wanted = self._wanted(order)
-        first = min((n.scope.order for n in order), default=0)
+        first = _first(self.roots)
         with building():
             for node in order:
                 HERE.scope, HERE.source = node.scope, node.source
@@ -217,7 +236,7 @@ class Simplification:
         wanted = wanted or tell
         if wanted and changed and not fixed and node.type.is_float and not is_leaf(node):
             chosen = self._cheaper(kept, node, forward)
-        if self.told:
+        if self.told and node.inputs:
             self._tell(node, kept, chosen)
         self.new[node] = chosen
         if wanted:
@@ -232,8 +251,12 @@ class Simplification:
     def _tell(self, node: Node, kept: Node, chosen: Node) -> None:
         """Keep a step; laws of operands that no step was made of belong to it too."""
         laws = self.normal.laws.get(node, frozenset())
+        if node in self.results:  # written out down to the forward pass: by all laws on the way
+            laws = laws.union(*self.normal.laws_below(node))
         laws = laws.union(*[self.untold.get(i, frozenset()) for i in node.inputs])
-        if chosen is kept:
+        if chosen is kept and node in self.named:
+            self.told_steps.append((kept, kept, frozenset()))
+        elif chosen is kept:
             self.untold[node] = laws
         else:
             self.told_steps.append((kept, chosen, laws))

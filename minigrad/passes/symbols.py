@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..ir import Node, consumers, is_leaf, toposort
 from ..primitives import add, mean, mul, pow, sqrt, sub
-from ..rewrite.formula import GREEK
+from ..rewrite.formula import latex_name
 from ..rewrite.rule import matches, variable
 
 
@@ -57,6 +57,18 @@ class Names:
         self.latex[node] = latex if number == 1 else f"{{{latex}}}_{{{number}}}"
 
 
+def in_latex(name: str) -> str:
+    r"""A name in LaTeX: a paper's letter, a Greek one, and ``∂`` for a cotangent's bar.
+
+    >>> in_latex("∂xhat"), in_latex("gamma"), in_latex("running_mean")
+    ('\\bar{\\hat{x}}', '\\gamma', '\\mathrm{running mean}')
+    """
+    if name.startswith("∂"):
+        return rf"\bar{{{in_latex(name[1:])}}}"
+    known = {symbol.text: symbol.latex for symbol in SYMBOLS}
+    return known.get(name) or latex_name(name)
+
+
 def _numbered(text: str, number: int) -> str:
     return text if number == 1 else f"{text}{number}"
 
@@ -64,12 +76,12 @@ def _numbered(text: str, number: int) -> str:
 def named(roots: Iterable[Node], given: Mapping[Node, str] | None = None) -> Names:
     """Names for the forward nodes that are used twice or that papers have a letter for.
 
-    ``given`` names come first, as they are; a Greek one is Greek in LaTeX.
+    ``given`` names come first; `in_latex` says what they are in LaTeX.
     """
     names = Names({}, {})
     for node, text in (given or {}).items():
         names.text[node] = text
-        names.latex[node] = f"\\{text}" if text in GREEK else text
+        names.latex[node] = in_latex(text)
     order = toposort(roots)
     first = min((n.scope.order for n in order), default=0)
     uses = consumers(order)

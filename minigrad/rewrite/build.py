@@ -45,8 +45,7 @@ class Builder:
 
     def remember(self, poly: Poly, node: Node) -> None:
         """From now on ``node`` is a way to have ``poly``, unless it repeats it along an axis."""
-        wide = [a for a, dim in enumerate(node.type.shape, -node.ndim) if dim != 1]
-        if set(wide) != {p for m in poly for p in self.normal.ring.places(m)}:
+        if not self.normal.ring.fills(poly, node):
             return
         if len(poly) > 1:
             self.sums.setdefault(frozenset(poly.items()), node)

@@ -23,7 +23,7 @@ class Style:
 
     def leaf(self, name: str) -> str:
         """The name of a leaf."""
-        return _latex_name(name) if self.greek else name
+        return latex_name(name) if self.greek else name
 
 
 TEXT = Style(
@@ -125,7 +125,8 @@ GREEK = frozenset(
 )
 
 
-def _latex_name(name: str) -> str:
+def latex_name(name: str) -> str:
+    """A leaf's name in LaTeX: Greek where it is Greek, upright where it is a word."""
     last = name.split("/")[-1]
     if last in GREEK:
         return f"\\{last}"

@@ -69,6 +69,12 @@ class Normal:
             if self.fired:
                 self.laws[node] = frozenset(self.fired)
 
+    def laws_below(self, node: Node) -> list[frozenset[str]]:
+        """The laws that fired at a gradient and at the gradients it is made of."""
+        order = toposort([node])
+        first = min(n.scope.order for n in order)
+        return [self.laws[n] for n in order if n in self.laws and n.scope.order > first]
+
     def bounded(self, node: Node, poly: Poly) -> Poly:
         """The polynomial, or an atom where it grew too long or is kept whole."""
         large = len(poly) > TERMS[self.deep] or any(
@@ -76,7 +82,7 @@ class Normal:
         )
         if large:
             return whole_node(self, node)
-        if node in self.kept and len(poly) > 1:
+        if node in self.kept and len(poly) > 1 and self.ring.fills(poly, node):
             return self.single(self.sum_atom(poly, node))
         return poly
 

@@ -97,6 +97,11 @@ class Ring:
             for place, dim in zip(self.factors[f][1], self.of(f).shape, strict=True)
         }
 
+    def fills(self, poly: Poly, node: Node) -> bool:
+        """Whether a polynomial varies along every axis of ``node``: it does not repeat itself."""
+        wide = {a for a, dim in enumerate(node.type.shape, -node.ndim) if dim != 1}
+        return wide == {place for m in poly for place in self.places(m)}
+
     def moved(self, poly: Poly, move: Callable[[int], int]) -> Poly:
         """A polynomial in another frame."""
         new: dict[int, int] = {}

@@ -284,3 +284,22 @@ def agree_here(point, before, found):
 
 def _largest(value):
     return float(np.max(np.abs(value), where=np.isfinite(value), initial=0.0))
+
+
+def test_the_diff_of_raw_and_simplified_keeps_the_forward_pass():
+    x, u, _, y, _ = normalised("batch 2-D")
+    raw = mg.Graph([x, u], {"y": y, "dx": mg.grad(y, [x], u)[0]})
+    difference = mg.diff(raw, mg.simplify(raw))
+    matched = {pair.before for pair in difference.matched}
+    assert set(toposort([y])) <= matched
+    assert difference.removed
+    assert all(n.scope.order == 1 or not n.inputs for n in difference.removed)
+
+
+def test_a_sum_that_repeats_itself_along_an_axis_is_not_taken_for_a_narrow_one():
+    wide, row = mg.input("wide", (3, 4)), mg.input("row", 4)
+    total = wide**0 + row  # [3,4], the same in every row
+    (grad,) = mg.grad(mg.mean(total * total * mg.exp(total)), [row])
+    found = mg.simplify(grad)
+    assert found.type == grad.type
+    agree([grad], [found])
