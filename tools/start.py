@@ -2,6 +2,7 @@
 
     python3 tools/start.py demo     train, check and draw a batch-norm network on real digits
     python3 tools/start.py test     run the test suite
+    python3 tools/start.py lab      run the laboratory of batch norm, and write its report
 
 Needs Python >= 3.11 with venv and a package index; nothing else is installed by hand. The
 environment is made once, in `.venv` of the checkout (or `--venv DIR`), and made up to date when
@@ -22,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 COMMANDS = {
     "demo": ("data", [str(ROOT / "tools" / "main_job.py")]),
+    "lab": ("data,plots", [str(ROOT / "tools" / "lab.py"), "--quick"]),
     "test": ("test", ["-m", "pytest", "-q", "-m", "not slow"]),
 }
 
