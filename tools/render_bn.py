@@ -101,7 +101,8 @@ def draw(args: argparse.Namespace) -> str:
         graph,
         out,
         region=args.region,
-        gradients=args.gradients,
+        gradients=args.gradients or args.simplify,
+        simplify=args.simplify,
         values=values,
         depth=args.depth,
         expand=args.expand,
@@ -118,6 +119,7 @@ def parser() -> argparse.ArgumentParser:
     add("model", type=Path, metavar="MODEL.py", help="a model file, such as models/mlp.py")
     add("--region", help="the scope to draw, such as bn1; the whole model by default")
     add("--gradients", action="store_true", help="draw the backward pass beside the forward one")
+    add("--simplify", action="store_true", help="draw the gradient simplified, as papers write it")
     add("--inference", action="store_true", help="draw the inference graph: running statistics")
     add("--values", action="store_true", help="run a batch and write statistics into the boxes")
     add("--out", type=Path, help=".svg, .png, .pdf, .dot or .gv (default: REGION.svg)")

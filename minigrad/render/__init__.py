@@ -28,6 +28,7 @@ def render(
     depth: int | None = None,
     expand: Sequence[str] = (),
     limit: int = 150,
+    simplify: bool = False,
 ) -> Drawing:
     """Draw a graph; the result shows itself in a notebook and is written to ``path`` if given.
 
@@ -42,6 +43,8 @@ def render(
         Cotangents that are not fed are drawn from a standard normal with a fixed seed.
     depth : fold every scope of this depth and deeper into one box; None chooses above ``limit``.
     expand : scopes that stay open in spite of ``depth``.
+    simplify : draw the gradient as papers write it, `mg.simplify` applied up to the border of
+        what is drawn; each of its terms keeps the badge of the way that it came.
     limit : how many boxes a picture may have before scopes are folded.
 
     Raises RegionError for an unknown scope, GraphError for an unknown suffix or a path that
@@ -57,7 +60,7 @@ def render(
     if path is not None:
         format_of(path)
     drawn = graph if isinstance(graph, Graph) else Graph((), graph)  # type: ignore[arg-type]
-    view = View(region, gradients, values, depth, tuple(expand), limit)
+    view = View(region, gradients, values, depth, tuple(expand), limit, simplify)
     drawing = Drawing(dot_text(compose(drawn, view)))
     if path is not None:
         drawing.save(path)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from ..ir import Node, consumers, is_leaf, toposort
 from .captions import clipped, header, inline
-from .causes import accumulations, paths
 from .gradients import Differentiated
 from .picture import Arrow, Box
 from .statistics import Summary
+from .terms import Terms, fork_notes, reached, terms_of
 
 if TYPE_CHECKING:
     from .captions import Captions
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Ops whose operands may change places; the operands of every other op are numbered.
 COMMUTATIVE = ("add", "mul", "maximum", "minimum", "equal")
-_NUMBERS = "①②③④⑤⑥⑦⑧⑨"
+_PLACES = "abcdefghi"
 
 
 class Draft:
@@ -47,19 +47,21 @@ class Draft:
         gradients = [node for node in graph.nodes if node.scope.order]
         self._main = set(toposort([*graph.outputs.values(), *gradients]))
         self._results: set[Node] = set()
-        self._forks: dict[Node, tuple[str, ...]] = {}
-        self._sums = accumulations(graph.nodes, found.cotangents)
-        self._paths = paths(graph.nodes, found.cotangents)
+        self._notes: dict[Node, tuple[str, ...]] = {}
+        self._terms = Terms({}, {})
+        self._inside: set[Node] = set()
 
-    def draw(self, inside: Sequence[Node], ghosts: Sequence[Node]) -> None:
+    def draw(
+        self, inside: Sequence[Node], ghosts: Sequence[Node], terms: Terms | None = None
+    ) -> None:
         """Everything inside, what it reads from outside, and where its results go."""
+        self._inside = set(inside)
         wanted = [n for n in (*ghosts, *inside) if is_leaf(n) or n in set(ghosts)]
         cotangents = self.found.cotangents
         self._results = {cotangents[n] for n in wanted if n in cotangents}
-        for node, additions in self._sums.items():
-            count = len(additions) + 1
-            note = f"{self.captions.text(node)} is read {count} times: {count} terms"
-            self._forks[additions[0]] = (clipped(note, 48),)
+        self._terms = terms or terms_of(self.found, [*ghosts, *inside])
+        self._notes = fork_notes(self._terms, self.captions, self.uses, self._main)
+        self._notes |= self._averages()
         for node in ghosts:
             self._add(node, ghost=True)
         for node in inside:
@@ -99,18 +101,23 @@ class Draft:
             op,
             caption,
             str(node.type),
-            node.scope.path if not ghost else (),
+            self._scope(node) if ghost else node.scope.path,
             node.scope.order,
             ghost=ghost,
             side=not ghost and node not in self._main and node not in self.found.graph.inputs,
             strong=node in self._results,
-            notes=self._forks.get(node, ()),
+            notes=self._notes.get(node, ()),
             summary=self.summaries.get(node),
             tooltip=clipped(" ".join(part for part in told if part), 200),
         )
 
+    def _scope(self, ghost: Node) -> tuple[str, ...]:
+        """Where a ghost stands in columns: with its first reader inside."""
+        readers = [node for node in self.uses.get(ghost, ()) if node in self._inside]
+        return next((n.scope.path for n in readers if n.scope.order == ghost.scope.order), ())
+
     def _connect(self, inside: Sequence[Node]) -> None:
-        sums = {term for terms in self._sums.values() for term in terms}
+        sums = {term for terms in self._terms.sums.values() for term in terms}
         for node in inside:
             if node not in self.keys:
                 continue
@@ -123,22 +130,39 @@ class Draft:
                 if tail is None or (tail == head and node in self.groups):
                     continue
                 label = str(operand.type)
-                if numbered and node not in self.groups and position < len(_NUMBERS):
-                    label = f"{_NUMBERS[position]} {label}"
-                kind = self._kind(operand, node)
-                if node in sums:
-                    kind = "term"
-                if (reader := self._paths.get((node, position))) is not None:
-                    label = f"via {self.captions.text(reader)}  {label}"
+                if numbered and node not in self.groups and position < len(_PLACES):
+                    label = f"{_PLACES[position]}) {label}"
+                kind = "term" if node in sums else self._kind(operand, node)
+                badge = self._terms.uses.get((operand, node), "")
+                badge = self._terms.returns.get((node, position), badge)
+                if (reader := self._terms.readers.get((node, position))) is not None:
+                    via = reached(reader, self.captions, self.uses, self._main)
+                    label = f"via {self.captions.text(via)}  {label}"
+                if badge and kind == "data":
+                    kind = "use"
                 place = 0 if node in self.groups or operand in self.groups else position
+                label = f"{badge} {label}" if badge else label
                 self.arrows[Arrow(tail, head, kind, label, place)] = None
 
     def _kind(self, tail: Node, head: Node) -> str:
         """Whether a use carries a value forward, a gradient back, or lends one to the other."""
         if not head.scope.order:
-            return "data"
+            return "average" if head not in self._main and head not in self.groups else "data"
         incoming = tail.scope.order or tail in self.found.incoming
         return "gradient" if incoming else "saved"
+
+    def _averages(self) -> dict[Node, tuple[str, ...]]:
+        """A note on every next value that mixes a state with the statistic it stands for."""
+        notes = {}
+        for update in self.found.graph.updates:
+            parts = {operand for term in update.value.inputs for operand in term.inputs}
+            estimate = update.estimate
+            if estimate is None or update.value.prim.name != "add":
+                continue
+            if {update.state, estimate} <= parts:
+                name = clipped(self.captions.text(estimate), 20)
+                notes[update.value] = (f"EMA: a moving average of {name}",)
+        return notes
 
     def _leave(self, inside: Sequence[Node]) -> None:
         """A ghost for every value that is an output or is read outside."""
@@ -160,7 +184,7 @@ class Draft:
             caption = ", ".join(names.get(node, ())) or self.captions.name(node)
             kind = "output"
             self.boxes[key] = Box(
-                key, kind, "", told, clipped(caption, 40), str(node.type), (),
+                key, kind, "", told, clipped(caption, 40), str(node.type), node.scope.path,
                 node.scope.order, ghost=node not in names, tooltip=clipped(caption, 200),
             )  # fmt: skip
             flow = "gradient" if node.scope.order else "data"

@@ -38,7 +38,7 @@ _FORMULAS: dict[str, tuple[str, int]] = {
 }
 TRANSPARENT = ("reshape", "broadcast_to", "cast")  # the same numbers under another type
 EPSILON, SMALL = "ε", 0.011  # a number up to this, added to something, is written ε
-_INLINE, _LONGEST = 18, 44  # characters
+INLINE, WRITTEN, _LONGEST = 18, 32, 44  # characters
 
 
 @dataclass
@@ -52,6 +52,7 @@ class Captions:
     graph: Graph
     cotangents: Mapping[Node, Node] = field(default_factory=dict)
     given: Mapping[Node, str] = field(default_factory=dict)
+    longest: int = INLINE  # an operand that is longer goes by its letter
 
     def __post_init__(self) -> None:
         self._letters = node_names(self.graph)
@@ -67,7 +68,7 @@ class Captions:
 
     def name(self, node: Node) -> str:
         """The sign, leaf name or letter that the node goes by."""
-        return self.signs.get(node) or clipped(self._letters[node].rsplit("/", 1)[-1], _INLINE)
+        return self.signs.get(node) or clipped(self._letters[node].rsplit("/", 1)[-1], INLINE)
 
     def text(self, node: Node) -> str:
         """The node as an operand would be written."""
@@ -80,7 +81,8 @@ class Captions:
         body = self._bodies[node][0]
         named = node in self.signs or node in self.referred
         name = self.name(node)
-        return clipped(f"{name} = {body}" if named and name != body else body, _LONGEST)
+        whole = f"{name} = {body}" if named and name != body else body
+        return clipped(whole, max(_LONGEST, 2 * self.longest))
 
     def _differentiated(self) -> dict[Node, Node]:
         """Forward node -> the gradient named after it.
@@ -103,7 +105,7 @@ class Captions:
         body = self._bodies[node] = self._body(node)
         if node in self.signs:
             self._texts[node] = (self.signs[node], 3)
-        elif len(body[0]) <= _INLINE:
+        elif len(body[0]) <= self.longest:
             self._texts[node] = body
         else:
             self._texts[node] = (self.name(node), 3)

@@ -180,13 +180,14 @@ def _value_numbers(order: Sequence[Node]) -> dict[Node, int]:
     for node in order:
         key: Any = node
         if not is_leaf(node) or node.prim.name == "constant":
-            attrs = tuple((k, _frozen(v)) for k, v in sorted(node.attrs.items()))
+            attrs = tuple((k, frozen(v)) for k, v in sorted(node.attrs.items()))
             key = (node.prim.name, attrs, tuple(numbers[o] for o in node.inputs))
         numbers[node] = table.setdefault(key, len(table))
     return numbers
 
 
-def _frozen(value: Any) -> Any:
+def frozen(value: Any) -> Any:
+    """A static argument as something that can be a key."""
     if isinstance(value, np.ndarray):
         return value.dtype.str, value.shape, value.tobytes()
     return attr_text(value)

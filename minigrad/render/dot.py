@@ -6,12 +6,14 @@ DOT is the one text that SVG, PNG and PDF are laid out from; equal pictures give
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from typing import Any
 
 from .picture import Arrow, Box, Picture
 from .style import ALARM, CLUSTER_FILLS, FAINT, FONT, INK, LINES, LOOKS, PAPER
 
 UPDATES, FORWARD = "next step", "forward"  # clusters inside a scope, beside its gradient
+MARGINS = {"parameter": "0.12,0.09", "gradient": "0.13,0.05"}  # room for slanted corners
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
@@ -87,7 +89,7 @@ def _clusters(dot: Any, picture: Picture) -> None:
 
 def _cluster(box: Box, aligned: bool) -> tuple[str, ...]:
     """The path of clusters around a box; aligned columns are clusters of their own."""
-    if not box.path or box.ghost:
+    if not box.path or ((box.ghost or box.kind == "output") and not aligned):
         return ()
     if box.order:
         return (*box.path, f"{'grad(' * box.order}{box.path[-1]}{')' * box.order}")
@@ -131,7 +133,7 @@ def _box(dot: Any, box: Box) -> None:
         fillcolor=look.fill,
         color=ALARM if bad else look.line,
         penwidth="2.6" if bad or box.strong else "1.2",
-        margin="0.12,0.09" if look.shape == "box3d" else "0.08,0.04",
+        margin=MARGINS.get(box.kind, "0.08,0.04"),
         tooltip=quoted(box.tooltip) or " ",
     )
 
@@ -167,6 +169,8 @@ def _short(text: str, length: int) -> str:
 def _arrow(dot: Any, arrow: Arrow, tail_row: int | None, head_row: int | None) -> None:
     line = LINES[arrow.kind]
     style = {"color": line.color, "style": line.style, "penwidth": line.width}
+    if line.head != "normal":
+        style["arrowhead"] = line.head
     if arrow.label and arrow.kind != "saved":
         # Graphviz loses edges when a label widens an edge inside a rank; beside it, it is safe.
         flat = tail_row is not None and tail_row == head_row
@@ -176,9 +180,12 @@ def _arrow(dot: Any, arrow: Arrow, tail_row: int | None, head_row: int | None) -
             style["constraint"] = "false"
         else:
             style["weight"] = "0"
-    if arrow.kind == "update":
+    if arrow.kind in ("update", "use", "term"):
         style["fontcolor"] = line.color
+    if arrow.kind in ("use", "term"):
+        style["fontsize"] = "10"
     if tail_row is not None and head_row is not None and tail_row > head_row:
+        style["arrowtail"] = style.pop("arrowhead", "normal")
         dot.edge(arrow.head, arrow.tail, dir="back", **style)
     else:
         dot.edge(arrow.tail, arrow.head, **style)
@@ -198,8 +205,22 @@ def _align(dot: Any, picture: Picture) -> None:
         for box in row:
             rank.node(box.key)
         dot.subgraph(rank)
+        _columns(dot, f"r{number}", row)
     for number in range(picture.rows - 1):
         dot.edge(f"r{number}", f"r{number + 1}", style="invis", weight="10")
+
+
+def _columns(dot: Any, start: str, row: Sequence[Box]) -> None:
+    """From left to right: what the next step needs, forward, gradient, gradient of gradient."""
+    last, column = start, -1
+    for box in sorted(row, key=_column):
+        if _column(box) > column:
+            dot.edge(last, box.key, style="invis", weight="0")
+            last, column = box.key, _column(box)
+
+
+def _column(box: Box) -> int:
+    return 0 if box.side and not box.order else box.order + 1
 
 
 def _legend(dot: Any, picture: Picture) -> None:

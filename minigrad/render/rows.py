@@ -61,11 +61,11 @@ def _forward_rows(drawn: Sequence[Node], ghosts: set[Node]) -> dict[Node, int]:
 
 def _gradient_rows(draft: Draft, drawn: Sequence[Node], rows: dict[Node, int]) -> None:
     cause = draft.found.causes
-    forward = dict(rows)
+    forward, outer = dict(rows), {node for node in _outer(draft) if node.scope.order}
     for node in drawn:
-        if node not in rows:
+        if node not in rows and node not in outer:
             origin = cause.get(node)
-            near = [rows[o] for o in node.inputs if o in rows and not is_leaf(o)]
+            near = [rows[o] for o in node.inputs if o in rows and not is_leaf(o) and o not in outer]
             rows[node] = forward[origin] if origin in forward else min(near, default=0)
 
 

@@ -11,12 +11,13 @@ import numpy as np
 from ..backends import evaluate
 from ..ir import Graph, Node, is_leaf, toposort
 from .boxes import Draft
-from .captions import Captions, inline
+from .captions import INLINE, WRITTEN, Captions, inline
 from .causes import distinct, recognise
 from .collapse import fold
 from .gradients import Differentiated, differentiate, ends
 from .picture import Picture
 from .rows import place_rows
+from .simplified import simplify_gradients, without_gradients
 from .statistics import Summary, summarize
 
 
@@ -30,10 +31,13 @@ class View:
     depth: int | None = None
     expand: Sequence[str] = ()
     limit: int = 150
+    simplify: bool = False
 
 
 def compose(graph: Graph, view: View) -> Picture:
     """The picture of a graph, or of one region of it with its boundary."""
+    if view.simplify:
+        graph = without_gradients(graph)
     names, values = tuple(graph.outputs), view.values
     if view.gradients or any(node.scope.order for node in graph.nodes):
         graph, copy = distinct(graph)
@@ -46,6 +50,10 @@ def compose(graph: Graph, view: View) -> Picture:
     elif view.gradients:
         found = differentiate(graph, inside)
         inside = _inside(found.graph, view.region)
+    terms = None
+    if view.gradients and view.simplify:
+        found, terms = simplify_gradients(found, _ghosts(inside), inside)
+        inside = _inside(found.graph, view.region)
     if view.region is not None and not view.gradients:
         inside = [node for node in inside if not node.scope.order] or inside
     groups = fold(inside, view.depth, view.expand, view.limit)
@@ -54,10 +62,11 @@ def compose(graph: Graph, view: View) -> Picture:
     if values is not None:
         drawn = [n for n in (*ghosts, *inside) if n not in groups and not inline(n)]
         summaries = _summaries(drawn, found, values)
-    captions = Captions(found.graph, found.cotangents, _boundary(found, inside, ghosts, view))
+    given = _boundary(found, inside, ghosts, view)
+    captions = Captions(found.graph, found.cotangents, given, WRITTEN if terms else INLINE)
     outputs = {name: found.graph.outputs[name] for name in names}
     draft = Draft(found, captions, groups, summaries, outputs)
-    draft.draw(inside, ghosts)
+    draft.draw(inside, ghosts, terms)
     boxes, rows = tuple(draft.boxes.values()), 0
     if not groups and any(node.scope.order for node in inside):
         boxes, rows = place_rows(draft, inside, ghosts)

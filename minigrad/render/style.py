@@ -29,7 +29,7 @@ LOOKS: dict[str, Look] = {
     "state": Look("cylinder", "#f4e3ee", "#93477a", "state, carried to the next step"),
     "constant": Look("box", "#f2f2f2", "#5f5f5f", "constant"),
     "forward": Look("box", "#e3eefa", "#005a94", "forward op", "rounded,filled"),
-    "gradient": Look("box", "#fde6d3", "#b04a00", "gradient op", "rounded,filled"),
+    "gradient": Look("box", "#fde6d3", "#b04a00", "gradient op (cut corners)", "filled,diagonals"),
     "output": Look("box", "#ffffff", "#1a1a1a", "result", "filled,bold"),
     "scope": Look("folder", "#eef2f6", "#44546a", "folded scope"),
     "elided": Look("box", "#ffffff", "#5f5f5f", "left out", "dotted"),
@@ -44,13 +44,16 @@ class Line:
     style: str
     width: str
     legend: str
+    head: str = "normal"
 
 
 LINES: dict[str, Line] = {
     "data": Line("#005a94", "solid", "1.3", "value"),
-    "gradient": Line("#b04a00", "solid", "1.3", "gradient"),
-    "term": Line("#b04a00", "bold", "2.4", "term of a sum of gradients"),
-    "saved": Line("#9aa7b4", "dotted", "1.0", "forward value read by a gradient"),
-    "update": Line("#93477a", "dashed", "1.6", "update: next step's state"),
+    "use": Line("#005a94", "bold", "2.4", "value used more than once: ways ❶ ❷ …"),
+    "gradient": Line("#b04a00", "solid", "1.3", "gradient", "onormal"),
+    "term": Line("#b04a00", "bold", "2.4", "a way's term of a sum of gradients", "onormal"),
+    "saved": Line("#8a97a5", "dotted", "1.0", "forward value read by a gradient", "odot"),
+    "average": Line("#93477a", "dashed", "1.3", "for the next step only", "vee"),
+    "update": Line("#93477a", "dashed", "1.8", "update: next step's state", "vee"),
 }
 CLUSTER_FILLS = ("#fbfbfd", "#f5f7fa", "#eff2f6")

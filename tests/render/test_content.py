@@ -40,8 +40,8 @@ def test_a_small_graph_has_exactly_this_dot():
 def test_operands_of_ops_that_do_not_commute_are_numbered():
     x, y = mg.input("x", 3), mg.input("y", 3)
     labels = [a.label for a in picture(mg.Graph([x, y], {"z": x - y})).arrows]
-    assert labels[:2] == ["① f32[3]", "② f32[3]"]
-    assert "①" not in mg.render(x + y).dot
+    assert labels[:2] == ["a) f32[3]", "b) f32[3]"]
+    assert "a)" not in mg.render(x + y).dot
 
 
 def test_batch_norm_reads_like_the_paper():
@@ -74,7 +74,84 @@ def test_gradients_are_named_after_what_they_are_gradients_of():
 def test_the_terms_of_dx_are_labelled_by_the_path_they_took():
     arrows = picture(bn_graph(), region="bn1", gradients=True).arrows
     terms = [a.label.split("  ")[0] for a in arrows if a.kind == "term"]
-    assert sorted(terms) == ["via (x − μ)²", "via x − μ", "via x̂", "via μ"]
+    assert sorted(terms) == ["❶ via x̂", "❶❷ via x − μ", "❷ via σ²", "❸ via μ"]
+
+
+def test_a_use_and_its_term_have_the_same_badge():
+    found = picture(bn_graph(), region="bn1", gradients=True)
+    names = {box.key: box.caption.split(" = ")[0] for box in found.boxes}
+    uses = {
+        a.label.split()[0]: (names[a.tail], names[a.head]) for a in found.arrows if a.kind == "use"
+    }
+    assert uses == {
+        "❶": ("x − μ", "x̂"),
+        "❷": ("x − μ", "(x − μ)²"),
+        "❶❷": ("x", "x − μ"),
+        "❸": ("x", "μ"),
+    }
+
+
+def test_forks_say_where_a_value_goes_and_why_its_gradient_has_terms():
+    notes = {
+        box.caption.split(" = ")[0]: box.notes
+        for box in picture(bn_graph(), region="bn1", gradients=True).boxes
+        if box.notes
+    }
+    assert notes["μ"] == ("used twice: in x̂ and in σ²",)
+    assert notes["x − μ"] == ("used twice: ❶ in x̂, ❷ in σ²",)
+    assert notes["dx"] == (
+        "3 terms, for the 3 ways that x takes",
+        "❶ through x̂  ❷ through σ²  ❸ through μ",
+    )
+    assert notes["next σ²"] == ("EMA: a moving average of σ²",)
+
+
+def test_every_fork_of_a_network_has_its_own_badges():
+    found = picture(network(), gradients=True, limit=1000)
+    badges = [a.label.split()[0] for a in found.arrows if a.kind == "use"]
+    single = [b for b in badges if len(b) == 1]
+    assert sorted(single) == list("❶❷❸❹❺❻")
+
+
+def test_the_simplified_gradient_is_the_papers_and_its_terms_keep_their_badges():
+    found = picture(bn_graph(), region="bn1", gradients=True, simplify=True)
+    captions = {box.caption for box in found.boxes}
+    assert "dx = 1/√(σ² + ε) · γ · (u − mean(u) − mean(u · x̂) · x̂)" in captions
+    names = {box.key: box.caption for box in found.boxes}
+    terms = {a.label.split()[0]: names[a.tail] for a in found.arrows if a.kind == "term"}
+    assert terms["❶"] == "u = dL/dy"
+    assert terms["❷"] == "mean(u · x̂) · x̂"
+    assert terms["❸"] == "mean(u)"
+    rows = {box.caption.split(" = ")[0]: box.row for box in found.boxes if box.kind != "output"}
+    assert rows["mean(u)"] == rows["μ"]
+    assert rows["dx"] == rows["x"]
+    assert rows["dγ"] == rows["γ · x̂"]
+
+
+def test_the_simplified_gradient_has_the_values_of_the_plain_one():
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    view = {"region": "stage2/bn", "gradients": True, "values": {"x": x, "t": x**2}}
+
+    def dx(**more):
+        boxes = picture(network(), **view, **more).boxes
+        return {b.caption.split(" = ")[0]: b.summary for b in boxes if b.strong}
+
+    plain, simple = dx(), dx(simplify=True)
+    assert plain.keys() == simple.keys() == {"dx", "dγ", "dβ"}
+    for name, summary in plain.items():
+        assert summary.std == pytest.approx(simple[name].std, rel=1e-4)
+
+
+def test_parts_that_match_no_term_get_no_badge():
+    x = mg.input("x", 3)
+    graph = mg.Graph([x], {"y": mg.exp(x) * mg.tanh(x)})
+    found = picture(graph, gradients=True, simplify=True)
+    assert {a.label.split()[0] for a in found.arrows if a.kind == "term"} <= {"❶", "❷"}
+
+
+def test_a_training_step_is_simplified_too():
+    found = picture(training_step(), region="stage1/bn", gradients=True, simplify=True)
+    assert {"❶", "❷", "❸"} <= {a.label.split()[0] for a in found.arrows if a.kind == "term"}
 
 
 def test_updates_are_dashed_arrows_from_the_new_value_to_its_state():
@@ -85,7 +162,9 @@ def test_updates_are_dashed_arrows_from_the_new_value_to_its_state():
         ("next μ", "state"),
         ("next σ²", "state"),
     ]
-    assert mg.render(bn_graph()).dot.count("style=dashed") == 2
+    dashed = {"average": 8, "update": 2}
+    assert {kind: sum(a.kind == kind for a in found.arrows) for kind in dashed} == dashed
+    assert mg.render(bn_graph()).dot.count("style=dashed") == 10
 
 
 def test_updates_are_drawn_for_every_weight_of_a_training_step():
