@@ -94,9 +94,12 @@ def draw(args: argparse.Namespace) -> str:
     if args.values:
         values, told = batch_of(graph)
         print(f"values: {told}; weights and running statistics as they start")
-    suffix = "_inference" if args.inference else ""
+    suffix = "_diff" if args.diff else "_inference" if args.inference else ""
     out = args.out or Path(f"{(args.region or args.model.stem).replace('/', '_')}{suffix}.svg")
     out.parent.mkdir(parents=True, exist_ok=True)
+    if args.diff:
+        training = build_graph(load_model(args.model), args.batch, parse_options(args.set))
+        graph = mg.diff(training, mg.to_inference(training, ["logits"]))
     mg.render(
         graph,
         out,
@@ -121,6 +124,7 @@ def parser() -> argparse.ArgumentParser:
     add("--gradients", action="store_true", help="draw the backward pass beside the forward one")
     add("--simplify", action="store_true", help="draw the gradient simplified, as papers write it")
     add("--inference", action="store_true", help="draw the inference graph: running statistics")
+    add("--diff", action="store_true", help="draw training and inference in one picture: the diff")
     add("--values", action="store_true", help="run a batch and write statistics into the boxes")
     add("--out", type=Path, help=".svg, .png, .pdf, .dot or .gv (default: REGION.svg)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of build()")

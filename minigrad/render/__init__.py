@@ -10,16 +10,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..ir import FUNCTIONS, Graph, Node
+from ..passes.diff import Difference
+from .difference import compose_difference
 from .dot import dot_text
 from .output import Drawing, format_of
 from .page import Page, explore
+from .picture import Picture
 from .scene import View, compose
 
 __all__ = ["Drawing", "Page", "explore", "render"]
 
 
 def render(
-    graph: Graph | Node | Sequence[Node],
+    graph: Graph | Node | Sequence[Node] | Difference,
     path: str | os.PathLike[str] | None = None,
     region: str | None = None,
     gradients: bool = False,
@@ -34,7 +37,8 @@ def render(
 
     Parameters
     ----------
-    graph : a graph, a node or several nodes.
+    graph : a graph, a node or several nodes; or what `mg.diff` found: both graphs in one picture,
+        what is removed, added and replaced marked.
     path : a file; ``.svg``, ``.png``, ``.pdf``, ``.dot`` or ``.gv`` says the format.
     region : a scope: draw only its nodes, and as ghosts what goes in and comes out.
     gradients : differentiate the output ``loss`` and draw, beside each op, the nodes that its
@@ -59,12 +63,18 @@ def render(
     """
     if path is not None:
         format_of(path)
-    drawn = graph if isinstance(graph, Graph) else Graph((), graph)  # type: ignore[arg-type]
     view = View(region, gradients, values, depth, tuple(expand), limit, simplify)
-    drawing = Drawing(dot_text(compose(drawn, view)))
+    drawing = Drawing(dot_text(_picture(graph, view)))
     if path is not None:
         drawing.save(path)
     return drawing
+
+
+def _picture(graph: Graph | Node | Sequence[Node] | Difference, view: View) -> Picture:
+    if isinstance(graph, Difference):
+        return compose_difference(graph, view)
+    drawn = graph if isinstance(graph, Graph) else Graph((), graph)  # type: ignore[arg-type]
+    return compose(drawn, view)
 
 
 FUNCTIONS["svg"] = lambda graph: render(graph).svg

@@ -77,7 +77,7 @@ class Draft:
         if group is None:
             self.boxes[key] = self._node_box(key, node, ghost)
         elif key not in self.boxes:
-            self.boxes[key] = _group_box(key, group)
+            self.boxes[key] = group_box(key, group)
         self.keys[node] = key
 
     def _node_box(self, key: str, node: Node, ghost: bool) -> Box:
@@ -205,7 +205,8 @@ class Draft:
         return "y" if len(self.found.incoming) == 1 else self.captions.name(node)
 
 
-def _group_box(key: str, group: Group) -> Box:
+def group_box(key: str, group: Group) -> Box:
+    """The box of a folded scope, or of what is left out."""
     count = sum(not inline(node) for node in group.nodes)
     notes = [group.op_counts]
     if group.parameters:

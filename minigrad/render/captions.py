@@ -84,6 +84,10 @@ class Captions:
         whole = f"{name} = {body}" if named and name != body else body
         return clipped(whole, max(_LONGEST, 2 * self.longest))
 
+    def formula(self, node: Node) -> str:
+        """The node's op over the texts of its operands, without its own name."""
+        return clipped(self._bodies[node][0], _LONGEST)
+
     def _differentiated(self) -> dict[Node, Node]:
         """Forward node -> the gradient named after it.
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .picture import Arrow, Box, Picture
-from .style import ALARM, CLUSTER_FILLS, FAINT, FONT, INK, LINES, LOOKS, PAPER
+from .style import ALARM, CLUSTER_FILLS, FAINT, FONT, INK, LINES, LOOKS, MARKS, PAPER
 
 UPDATES, FORWARD = "next step", "forward"  # clusters inside a scope, beside its gradient
 MARGINS = {"parameter": "0.12,0.09", "gradient": "0.13,0.05"}  # room for slanted corners
@@ -118,21 +118,25 @@ def _new_cluster(dot: Any, path: tuple[str, ...], number: str) -> Any:
 
 
 def _box(dot: Any, box: Box) -> None:
-    look = LOOKS[box.kind]
+    look, mark = LOOKS[box.kind], MARKS.get(box.status)
     bad = box.summary is not None and box.summary.bad > 0
     style = look.style
     if box.ghost and box.kind not in ("input", "parameter", "state"):
         style = f"{style.replace('filled', '').strip(',')},dashed".strip(",")
     elif box.ghost:
         style = f"{style},dashed"
+    fill, line, width = look.fill, look.line, "2.6" if bad or box.strong else "1.2"
+    if mark is not None:
+        fill, line, width = mark.fill, mark.line, mark.width
+        style = f"{style},{mark.style}".strip(",")
     dot.node(
         box.key,
         label=_label(box, bad),
         shape=look.shape,
         style=style,
-        fillcolor=look.fill,
-        color=ALARM if bad else look.line,
-        penwidth="2.6" if bad or box.strong else "1.2",
+        fillcolor=fill,
+        color=ALARM if bad else line,
+        penwidth=width,
         margin=MARGINS.get(box.kind, "0.08,0.04"),
         tooltip=quoted(box.tooltip) or " ",
     )
@@ -142,7 +146,12 @@ def _label(box: Box, bad: bool) -> str:
     head = escaped(_short(box.op, 60))
     if box.symbol:
         head = f'<FONT POINT-SIZE="11"><B>{escaped(box.symbol)}</B></FONT>  {head}'
+    mark = MARKS.get(box.status)
+    if mark is not None and mark.sign:
+        head += f'  <FONT COLOR="{mark.line}"><B>{mark.sign} {box.status}</B></FONT>'
     lines = [f'<FONT POINT-SIZE="8" COLOR="{FAINT}">{head}</FONT>', _bold(box.caption)]
+    if not box.caption:
+        lines.pop()
     lines += [_small(note) for note in box.notes]
     if box.summary is not None:
         color = ALARM if bad else INK
@@ -175,12 +184,12 @@ def _arrow(dot: Any, arrow: Arrow, tail_row: int | None, head_row: int | None) -
         # Graphviz loses edges when a label widens an edge inside a rank; beside it, it is safe.
         flat = tail_row is not None and tail_row == head_row
         style["xlabel" if flat else "label"] = f" {quoted(arrow.label)} "
-    if arrow.kind in ("saved", "update"):
+    if arrow.kind in ("saved", "update", "replaced"):
         if tail_row is None:  # it leads back: it must not decide who stands above whom
             style["constraint"] = "false"
         else:
             style["weight"] = "0"
-    if arrow.kind in ("update", "use", "term"):
+    if arrow.kind in ("update", "use", "term", "replaced", "added", "removed"):
         style["fontcolor"] = line.color
     if arrow.kind in ("use", "term"):
         style["fontsize"] = "10"
@@ -226,9 +235,15 @@ def _column(box: Box) -> int:
 def _legend(dot: Any, picture: Picture) -> None:
     """Only what the picture uses, as one table."""
     kinds = [k for k in LOOKS if any(b.kind == k for b in picture.boxes) and k != "output"]
+    marks = [m for m in MARKS if any(b.status == m for b in picture.boxes)]
     lines = [k for k in LINES if any(a.kind == k for a in picture.arrows)]
-    cells = [_key(LOOKS[k].fill, LOOKS[k].line, "  ", LOOKS[k].legend) for k in kinds]
     signs = {"solid": "→", "bold": "➞", "dotted": "┄", "dashed": "⇢"}
+    if marks:
+        cells = [_key(MARKS[m].fill, MARKS[m].line, MARKS[m].sign or "  ", MARKS[m].legend)
+                 for m in marks]  # fmt: skip
+        lines = [k for k in lines if k == "replaced"]
+    else:
+        cells = [_key(LOOKS[k].fill, LOOKS[k].line, "  ", LOOKS[k].legend) for k in kinds]
     cells += [
         _key(PAPER, PAPER, signs[LINES[k].style], LINES[k].legend, LINES[k].color) for k in lines
     ]

@@ -35,14 +35,16 @@ class Box:
     notes: tuple[str, ...] = ()
     summary: Summary | None = None
     tooltip: str = ""
+    status: str = ""  # in a difference: same, changed, removed or added
 
 
 @dataclass(frozen=True, slots=True)
 class Arrow:
     """One use of a value, at operand ``position`` of its reader.
 
-    ``kind`` is data, gradient, term (one path's share of a gradient), saved (a forward value
-    that a gradient reads) or update (a new value on its way to its state).
+    ``kind`` is data, use (one of several), gradient, term (one path's share of a gradient), saved
+    (a forward value that a gradient reads), average or update (what only the next step needs, on
+    its way to a state); in a difference same, removed, added or replaced.
     """
 
     tail: str

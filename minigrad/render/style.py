@@ -56,4 +56,30 @@ LINES: dict[str, Line] = {
     "average": Line("#93477a", "dashed", "1.3", "for the next step only", "vee"),
     "update": Line("#93477a", "dashed", "1.8", "update: next step's state", "vee"),
 }
+LINES |= {
+    "same": Line("#8a8a8a", "solid", "1.0", "in both graphs"),
+    "removed": Line("#a33b00", "dashed", "1.6", "only in the first", "onormal"),
+    "added": Line("#005a94", "bold", "2.6", "only in the second"),
+    "replaced": Line("#1a1a1a", "dotted", "2.2", "replaced by", "vee"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How a difference marks a box: a sign, colours, and a line that tells without them."""
+
+    sign: str
+    fill: str
+    line: str
+    width: str
+    style: str
+    legend: str
+
+
+MARKS: dict[str, Mark] = {
+    "same": Mark("", "#f4f4f4", "#8a8a8a", "1.0", "", "in both graphs"),
+    "changed": Mark("≠", "#fff3bf", "#6d5600", "2.2", "", "differs: another operand"),
+    "removed": Mark("−", "#fde6d3", "#a33b00", "1.8", "dashed", "only in the first graph"),
+    "added": Mark("+", "#d6e8fa", "#005a94", "3.0", "", "only in the second graph"),
+}
 CLUSTER_FILLS = ("#fbfbfd", "#f5f7fa", "#eff2f6")
