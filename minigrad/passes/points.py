@@ -12,7 +12,7 @@ import numpy as np
 from ..ir import Dim, Node, is_leaf, toposort
 from ..ir.types import FLOAT64
 
-SIZES = (5, 3, 7, 4, 6, 2)  # of named dims, by order of appearance
+SIZES = (5, 3, 7, 4, 6, 2)  # of named dims, by order of appearance, turned from point to point
 
 
 @dataclass(frozen=True)
@@ -42,33 +42,37 @@ class Point:
             attrs["shape"] = tuple([self._size(d) for d in attrs["shape"]])
         if node.prim.name == "count":
             attrs.pop("at_least", None)
+        if node.prim.name in ("take", "scatter_add"):
+            target = attrs.get("shape", np.shape(operands[0]))
+            operands = [operands[0], operands[1] % max(target[attrs["axis"]], 1)]  # in range
         assert node.prim.eval is not None
         return np.asarray(node.prim.eval(np, *operands, **attrs))
 
     def _size(self, dim: Dim) -> int:
-        return self.dims.get(dim, SIZES[0]) if isinstance(dim, str) else dim
+        return self.dims[dim] if isinstance(dim, str) else dim
 
 
 def random_point(nodes: Iterable[Node], seed: int, positive: Iterable[Node] = ()) -> Point:
     """Normal floats, small ints and fair bools for the leaves that ``nodes`` need.
 
-    Parameters and states get random values too: an identity must not lean on their start.
+    Parameters and states get random values too: an identity must not lean on their start. Dims of
+    different names have different sizes, and others at the next seed.
     """
     rng = np.random.default_rng(seed)
     positive = frozenset(positive)
     dims: dict[str, int] = {}
     leaves: dict[Node, Any] = {}
     for node in toposort(nodes):
+        for dim in node.type.shape:
+            if isinstance(dim, str):
+                dims.setdefault(dim, _size_of(len(dims), seed))
         if not is_leaf(node):
             continue
         if node.prim.name == "constant":
             value = node.attrs["value"]
             leaves[node] = value.astype(FLOAT64) if node.type.is_float else value
             continue
-        shape = [
-            dims.setdefault(d, SIZES[len(dims) % len(SIZES)]) if isinstance(d, str) else d
-            for d in node.type.shape
-        ]
+        shape = [dims[d] if isinstance(d, str) else d for d in node.type.shape]
         if node.type.is_float:
             value = rng.normal(0.3, 1.0, shape)
             leaves[node] = np.abs(value) + 0.1 if node in positive else value
@@ -77,6 +81,11 @@ def random_point(nodes: Iterable[Node], seed: int, positive: Iterable[Node] = ()
         else:
             leaves[node] = rng.integers(0, 3, shape).astype(node.dtype)
     return Point(leaves, dims)
+
+
+def _size_of(number: int, seed: int) -> int:
+    """The size of the dim that appears as number ``number``."""
+    return SIZES[(number + seed) % len(SIZES)] if number < len(SIZES) else number + 2
 
 
 def distance(a: Any, b: Any) -> float:

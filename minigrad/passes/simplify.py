@@ -17,6 +17,7 @@ from ..rewrite.cost import cost, cost_of
 from ..rewrite.driver import rewrite
 from ..rewrite.formula import LATEX, TEXT, Style, formula
 from ..rewrite.normal import Normal
+from ..rewrite.representable import OutOfRangeError
 from ..rewrite.rules import RULES
 from .cse import share
 from .derivation import Derivation, Step, checked, require_nodes
@@ -267,7 +268,10 @@ class Simplification:
         poly = self.normal.poly[node]
         if node in self.normal.atom_of:  # a sum that is kept whole
             poly = self._content(node)
-        built = self.builder.exact(poly, node.type)
+        try:
+            built = self.builder.exact(poly, node.type)
+        except OutOfRangeError:
+            return kept
         if built is kept:
             return kept
         if node in self.results:

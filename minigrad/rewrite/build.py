@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
-
 from ..ir import Node, TensorType, rebuild
 from ..primitives import broadcast_to, cast, count, reshape, transpose
 from ..primitives.elementwise import ABS, ADD, DIV, MUL, NEG, POW, SQRT, SUB
@@ -24,6 +22,7 @@ from .normal import Normal
 from .polynomial import Atom, Monomial, Number, Places, Poly, magnitude, power, product, scaled
 from .readings import frozen
 from .remainder import Remainder, ratio
+from .representable import represented
 
 Term = tuple[Monomial, Number]
 
@@ -359,7 +358,7 @@ class Builder:
 
     def number(self, value: Number) -> Node:
         """A constant scalar of the dtype at hand."""
-        return self.op(CONSTANT(value=np.asarray(float(value), self.dtype)))
+        return self.op(CONSTANT(value=represented(value, self.dtype)))
 
     def op(self, node: Node) -> Node:
         """``node``, or the one made before that is equal to it."""

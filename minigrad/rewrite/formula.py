@@ -9,7 +9,7 @@ from typing import Any
 
 from ..ir import Node, toposort, value_text
 
-SUM, PRODUCT, PREFIX, POWER, ATOM = range(5)  # how tightly a formula binds
+SUM, BIG, PRODUCT, MATRIX, PREFIX, POWER, ATOM = range(7)  # how tightly a formula binds; BIG: Σ
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,7 @@ class Style:
     table: Mapping[str, tuple[str, int]]
     call: str
     group: str
+    cut: str
     greek: bool
 
     def leaf(self, name: str) -> str:
@@ -30,28 +31,28 @@ TEXT = Style(
     {
         "add": ("{0} + {1}", SUM), "sub": ("{0} - {1}", SUM), "mul": ("{0} * {1}", PRODUCT),
         "div": ("{0} / {1}", PRODUCT), "neg": ("-{0}", PREFIX), "pow": ("{0} ** {1}", POWER),
-        "mean": ("M({0})", ATOM), "sum": ("sum({0})", ATOM), "matmul": ("{0} @ {1}", PRODUCT),
+        "mean": ("M({0})", ATOM), "sum": ("sum({0})", ATOM), "matmul": ("{0} @ {1}", MATRIX),
         "broadcast_to": ("{0}", -1), "reshape": ("{0}", -1), "count": ("n", ATOM),
         "stop_gradient": ("{0}", -1),
     },
-    "{name}({args})", "({0})", False,
+    "{name}({args})", "({0})", "...", False,
 )  # fmt: skip
 LATEX = Style(
     {
         "add": ("{0} + {1}", SUM), "sub": ("{0} - {1}", SUM), "mul": (r"{0} \, {1}", PRODUCT),
         "div": (r"\frac{{{0}}}{{{1}}}", ATOM), "neg": ("-{0}", PREFIX),
         "pow": ("{0}^{{{1}}}", POWER), "sqrt": (r"\sqrt{{{0}}}", ATOM),
-        "mean": (r"M\!\left({0}\right)", ATOM), "sum": (r"\sum {0}", PRODUCT),
-        "matmul": (r"{0} \, {1}", PRODUCT), "exp": ("e^{{{0}}}", POWER),
+        "mean": (r"M\!\left({0}\right)", ATOM), "sum": (r"\sum {0}", BIG),
+        "matmul": (r"{0} \, {1}", MATRIX), "exp": ("e^{{{0}}}", POWER),
         "abs": (r"\left|{0}\right|", ATOM), "broadcast_to": ("{0}", -1), "reshape": ("{0}", -1),
         "count": ("n", ATOM), "log": (r"\ln\left({0}\right)", ATOM),
         "tanh": (r"\tanh\left({0}\right)", ATOM), "stop_gradient": ("{0}", -1),
         "max": (r"\max\left({0}\right)", ATOM),
     },
-    r"\operatorname{{{name}}}\left({args}\right)", r"\left({0}\right)", True,
+    r"\operatorname{{{name}}}\left({args}\right)", r"\left({0}\right)", r"\cdots", True,
 )  # fmt: skip
 UNGROUPED = frozenset({"mean", "div", "sqrt", "abs", "log", "tanh", "max", "exp"})
-LONGEST = 2000  # characters; what is longer is cut
+LONGEST = 2000  # characters; operands that are longer are cut
 
 
 def formula(node: Node, names: Mapping[Node, str] | None = None, style: Style = TEXT) -> str:
@@ -75,21 +76,25 @@ def formula(node: Node, names: Mapping[Node, str] | None = None, style: Style = 
 def _written(node: Node, operands: list[tuple[str, int]], style: Style) -> tuple[str, int]:
     name = node.prim.name
     if name == "constant":
-        return _number(node), ATOM
+        return _number(node, style)
     if not operands:
         return style.leaf(node.name), ATOM
     pattern, binding = style.table.get(name, ("", ATOM))
     if name == "pow" and operands[1][0] == "-1" and style.greek:
         pattern = "{0}^{{-1}}"
     if not pattern:
+        escaped = name.replace("_", r"\_") if style.greek else name
         args = ", ".join(text for text, _ in operands)
-        return _cut(style.call.format(name=name, args=args)), ATOM
+        args = args if len(args) <= LONGEST else style.cut
+        return style.call.format(name=escaped, args=args), ATOM
     if binding == -1:
         return operands[0]
     grouped = [
         _group(name, position, operand, binding, style) for position, operand in enumerate(operands)
     ]
-    return _cut(pattern.format(*grouped)), binding
+    if sum(map(len, grouped)) > LONGEST:  # whole operands go, so that brackets stay in pairs
+        grouped = [style.cut] * len(grouped)
+    return pattern.format(*grouped), binding
 
 
 def _group(name: str, position: int, operand: tuple[str, int], binding: int, style: Style) -> str:
@@ -99,6 +104,8 @@ def _group(name: str, position: int, operand: tuple[str, int], binding: int, sty
     tight = inner < binding
     if position and name in ("sub", "div"):
         tight = inner <= binding
+    if name in ("mul", "div") and inner == MATRIX:
+        tight = not style.greek  # Python reads ``a * x @ w`` as ``(a * x) @ w``
     if name in ("add", "sub", "mul", "div") and position and inner == PREFIX:
         tight = True
     if name == "pow":
@@ -108,15 +115,18 @@ def _group(name: str, position: int, operand: tuple[str, int], binding: int, sty
     return style.group.format(text) if tight else text
 
 
-def _number(node: Node) -> str:
+def _number(node: Node, style: Style) -> tuple[str, int]:
     value: Any = node.attrs["value"]
-    if value.size and (value == value.flat[0]).all():
-        return value_text(value.flat[0])
-    return value_text(value)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
+    same = value.size > 0 and bool((value == value.flat[0]).all())
+    text = value_text(value.flat[0] if same else value)
+    binding = ATOM
+    if same and style.greek:
+        text = text.replace("inf", r"\infty").replace("nan", r"\mathrm{NaN}")
+        digits, _, exponent = text.partition("e")
+        if exponent:
+            text = rf"{digits} \cdot 10^{{{int(exponent)}}}".removeprefix(r"1 \cdot ")
+            binding = POWER if text.startswith("10") else PRODUCT
+    return text, min(binding, PREFIX) if text.startswith("-") else binding
 
 
 GREEK = frozenset(

@@ -1,7 +1,7 @@
 """Powers of products and sums.
 
 ``(x * y) ** e = x**e * y**e`` holds for every real x and y when e is an integer, and else only for
-factors that are not negative: ``sqrt(x**2)`` is ``magnitude(x)``, see `signs`.
+factors that are not negative: ``sqrt(x**2)`` is ``abs(x)``, see `signs`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ from .polynomial import ONE, Atom, Monomial, Number, Poly, Ring, magnitude, powe
 if TYPE_CHECKING:
     from .normal import Normal
 
+LONGEST = 4096  # bits of a number raised to a power
+
 
 def power_of_product(
     normal: Normal, monomial: Monomial, coefficient: Number, exponent: Number
 ) -> Poly | None:
     """``(coefficient * monomial) ** exponent``."""
+    if _too_long(coefficient, exponent):
+        return _base({monomial: coefficient}, exponent, normal)
     if isinstance(exponent, int):
         scale = whole(Fraction(coefficient) ** exponent)
         return normal.expanded({power(monomial, exponent): scale})
@@ -44,6 +48,13 @@ def power_of_product(
     if len(monomial) > 1:
         normal.fired.add("power of a product")
     return normal.expanded(result)
+
+
+def _too_long(coefficient: Number, exponent: Number) -> bool:
+    """Whether a number's power has more digits than are worth having: ``3 ** 1e9``."""
+    exact = Fraction(coefficient)
+    bits = max(exact.numerator.bit_length(), exact.denominator.bit_length())
+    return magnitude(coefficient) != 1 and bits * magnitude(exponent) > LONGEST
 
 
 def root_of_sum(normal: Normal, poly: Poly, exponent: Number) -> Poly:

@@ -271,7 +271,8 @@ def _contracted(normal: Normal, node: Node, m: Any, n: Any) -> Poly:
         return times({scale: 1}, normal.size([node.inputs[0].type.shape[-1]]))
     shape = node.type.shape
     home = tuple([a - len(shape) for a, dim in enumerate(shape) if dim != 1])
-    key = ("matmul", _in_frame(ring, {m: 1}), _in_frame(ring, {n: 1}), node.type.shape)
+    frames = _in_frame(ring, {m: 1}), _in_frame(ring, {n: 1})
+    key = ("matmul", *frames, node.inputs[0].type.shape[-1], shape)
     dims = tuple([shape[p] for p in home])
     atom = Atom(key, "opaque", dims, home, None, ({m: 1}, {n: 1}), rank=len(shape))
     return times({scale: 1}, normal.single((ring.atom(atom), home)))

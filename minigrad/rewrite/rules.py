@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from ..ir import Node, Shape
 from ..primitives import (
     abs,
@@ -75,6 +77,14 @@ def _shape(node: Node) -> Shape:
 def _known_size(root: Node) -> bool:
     dims = [root.inputs[0].type.shape[a] for a in root.attrs["axis"]]
     return all(isinstance(dim, int) and dim > 0 for dim in dims)
+
+
+def _counts(root: Node) -> bool:
+    """The number of reduced elements is known, and one that the dtype holds."""
+    if not _known_size(root):
+        return False
+    limits = np.finfo(root.dtype) if root.type.is_float else np.iinfo(root.dtype)
+    return _size(root) <= int(limits.max)
 
 
 def _size(root: Node) -> int:
@@ -206,7 +216,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "sum of a repeated number", REASSOCIATING, lambda x: sum(broadcast_(x)),
         lambda x, root: x * _size(root),
-        when=lambda x, root: _repeats_reduced(x, root) and _known_size(root),
+        when=lambda x, root: _repeats_reduced(x, root) and _counts(root),
     ),
 )  # fmt: skip
 

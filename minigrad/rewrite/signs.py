@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from ..ir import Node
     from .polynomial import Atom, Monomial, Poly, Ring
 
 UNKNOWN, NOT_NEGATIVE, POSITIVE = 0, 1, 2
@@ -42,9 +43,19 @@ def sign_of_atom(ring: Ring, atom: Atom) -> int:
         case "where":
             return min(known[1:])
         case "cast":
-            of_bool = node is not None and node.inputs[0].dtype == np.bool_
-            return NOT_NEGATIVE if of_bool else known[0]
+            return _of_cast(node, known[0])
     return UNKNOWN
+
+
+def _of_cast(node: Node | None, known: int) -> int:
+    """A float keeps its sign; towards an int a fraction becomes 0, and a large int wraps."""
+    assert node is not None
+    before, after = node.inputs[0].type, node.type
+    if before.dtype == np.bool_:
+        return NOT_NEGATIVE
+    if after.is_float:
+        return known
+    return min(known, NOT_NEGATIVE) if before.is_float else UNKNOWN
 
 
 def sign_of(ring: Ring, poly: Poly) -> int:

@@ -303,3 +303,24 @@ def test_a_sum_that_repeats_itself_along_an_axis_is_not_taken_for_a_narrow_one()
     found = mg.simplify(grad)
     assert found.type == grad.type
     agree([grad], [found])
+
+
+@pytest.mark.parametrize(
+    ("build", "dtype"),
+    [
+        (lambda x: x * 1e30 * 1e30, "float32"),
+        (lambda x: x / 1e-30 / 1e-30, "float32"),
+        (lambda x: x * 1e200 * 1e200, "float64"),
+        (lambda x: mg.mean(x * 300.0) * 300.0, "float16"),
+        (lambda x: mg.sum(mg.broadcast_to(x[0], 70000)), "float16"),
+    ],
+)
+def test_a_number_that_the_dtype_does_not_hold_is_not_made(build, dtype):
+    x = mg.input("x", 4, dtype)
+    node = build(x)
+    tiny = {"float16": 1e-3, "float32": 1e-25, "float64": 1e-150}[dtype]
+    feed = {"x": np.full(4, tiny, dtype)}
+    wanted = mg.evaluate(node, feed)
+    assert np.isfinite(wanted).all()
+    assert (wanted != 0).all()
+    np.testing.assert_allclose(mg.evaluate(mg.simplify(node), feed), wanted, rtol=1e-2)

@@ -1,0 +1,36 @@
+"""Exact numbers as constants: only where the dtype holds them without overflow or underflow.
+
+``1e30 * (1e30 * x)`` in float32 is finite for small x; ``1e60 * x`` never is. A form that needs
+such a number is not built.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from .polynomial import Number, magnitude
+
+
+class OutOfRangeError(ArithmeticError):
+    """A form needs a number that its dtype does not hold."""
+
+
+def represented(value: Number, dtype: Any) -> np.ndarray[Any, Any]:
+    """``value`` as a scalar of ``dtype``; OutOfRangeError where it would overflow or lose digits.
+
+    >>> represented(3, np.float32)
+    array(3., dtype=float32)
+    >>> represented(10**60, np.float32)
+    Traceback (most recent call last):
+    minigrad.rewrite.representable.OutOfRangeError: a number beyond float32
+    """
+    if np.dtype(dtype).kind not in "fc":
+        return np.asarray(float(value), dtype)
+    limits = np.finfo(dtype)
+    smallest, largest = Fraction(float(limits.tiny)), Fraction(float(limits.max))
+    if value and not smallest <= magnitude(value) <= largest:
+        raise OutOfRangeError(f"a number beyond {np.dtype(dtype).name}")
+    return np.asarray(float(value), dtype)
