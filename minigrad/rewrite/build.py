@@ -26,7 +26,7 @@ from .representable import represented
 
 Term = tuple[Monomial, Number]
 
-CANDIDATES = 8  # known products that are tried for a factor; keeps the work linear
+CANDIDATES = 6  # known products that are tried for a factor; keeps the work linear
 
 
 @dataclass(slots=True)
