@@ -39,7 +39,8 @@ def render(
     ----------
     graph : a graph, a node or several nodes; or what `mg.diff` found: both graphs in one picture,
         what is removed, added and replaced marked.
-    path : a file; ``.svg``, ``.png``, ``.pdf``, ``.dot`` or ``.gv`` says the format.
+    path : a file; ``.svg``, ``.png``, ``.pdf``, ``.dot``, ``.gv``, ``.mmd`` (Mermaid) or
+        ``.txt`` says the format.
     region : a scope: draw only its nodes, and as ghosts what goes in and comes out.
     gradients : differentiate the output ``loss`` and draw, beside each op, the nodes that its
         derivative rule made. Without a loss, the region's results get an incoming gradient ``u``.
@@ -64,7 +65,8 @@ def render(
     if path is not None:
         format_of(path)
     view = View(region, gradients, values, depth, tuple(expand), limit, simplify)
-    drawing = Drawing(dot_text(_picture(graph, view)))
+    picture = _picture(graph, view)
+    drawing = Drawing(dot_text(picture), picture)
     if path is not None:
         drawing.save(path)
     return drawing

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..ir import Node, consumers, is_leaf, toposort
 from .captions import clipped, header, inline
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 # Ops whose operands may change places; the operands of every other op are numbered.
 COMMUTATIVE = ("add", "mul", "maximum", "minimum", "equal")
 _PLACES = "abcdefghi"
+WIDTHS = 0.8, 5.0  # of the smallest and the largest gradient, in points
 
 
 class Draft:
@@ -48,6 +52,9 @@ class Draft:
         self._main = set(toposort([*graph.outputs.values(), *gradients]))
         self._results: set[Node] = set()
         self._notes: dict[Node, tuple[str, ...]] = {}
+        self.widths: dict[Node, float] = {}
+        self.told: tuple[str, ...] = ()
+        self.bad = {node for node, summary in summaries.items() if summary.bad}
         self._terms = Terms({}, {})
         self._inside: set[Node] = set()
 
@@ -62,6 +69,12 @@ class Draft:
         self._terms = terms or terms_of(self.found, [*ghosts, *inside])
         self._notes = fork_notes(self._terms, self.captions, self.uses, self._main)
         self._notes |= self._averages()
+        self._gradient_widths()
+        first = next((node for node in self.index if node in self.bad), None)
+        if first is not None:
+            box = self.groups[first].nodes[0] if first in self.groups else first
+            told = ("the first that is not finite", *self._notes.get(first, ()))
+            self._notes[box] = told if box is first else told[:1]
         for node in ghosts:
             self._add(node, ghost=True)
         for node in inside:
@@ -77,7 +90,9 @@ class Draft:
         if group is None:
             self.boxes[key] = self._node_box(key, node, ghost)
         elif key not in self.boxes:
-            self.boxes[key] = group_box(key, group)
+            box, alarm = group_box(key, group), any(n in self.bad for n in group.nodes)
+            notes = (*self._notes.get(group.nodes[0], ()), *box.notes) if alarm else box.notes
+            self.boxes[key] = replace(box, alarm=alarm, notes=notes)
         self.keys[node] = key
 
     def _node_box(self, key: str, node: Node, ghost: bool) -> Box:
@@ -108,6 +123,7 @@ class Draft:
             strong=node in self._results,
             notes=self._notes.get(node, ()),
             summary=self.summaries.get(node),
+            alarm=node in self.bad,
             tooltip=clipped(" ".join(part for part in told if part), 200),
         )
 
@@ -140,9 +156,12 @@ class Draft:
                     label = f"via {self.captions.text(via)}  {label}"
                 if badge and kind == "data":
                     kind = "use"
+                if operand in self.bad and node in self.bad:
+                    kind = "broken"
                 place = 0 if node in self.groups or operand in self.groups else position
                 label = f"{badge} {label}" if badge else label
-                self.arrows[Arrow(tail, head, kind, label, place)] = None
+                width = self.widths.get(operand) if kind in ("gradient", "term") else None
+                self.arrows[Arrow(tail, head, kind, label, place, width)] = None
 
     def _kind(self, tail: Node, head: Node) -> str:
         """Whether a use carries a value forward, a gradient back, or lends one to the other."""
@@ -150,6 +169,25 @@ class Draft:
             return "average" if head not in self._main and head not in self.groups else "data"
         incoming = tail.scope.order or tail in self.found.incoming
         return "gradient" if incoming else "saved"
+
+    def _gradient_widths(self) -> None:
+        """Lines as wide as the logarithm of the root mean square of the gradient they carry."""
+        carried = {*self.found.cotangents.values()}
+        carried.update(addition.inputs[i] for addition, i in self._terms.returns)
+        sizes = {
+            node: summary.rms
+            for node, summary in self.summaries.items()
+            if node in carried and 0 < summary.rms < np.inf
+        }
+        if not sizes:
+            return
+        low, high = min(sizes.values()), max(sizes.values())
+        span = max(np.log10(high / low), 1e-9)
+        thin, thick = WIDTHS
+        for node, size in sizes.items():
+            share = float(np.log10(size / low) / span)
+            self.widths[node] = round(thin + (thick - thin) * share, 1)
+        self.told = (f"width: size (rms) of a gradient, {low:.1e} … {high:.1e}",)
 
     def _averages(self) -> dict[Node, tuple[str, ...]]:
         """A note on every next value that mixes a state with the statistic it stands for."""
@@ -188,6 +226,7 @@ class Draft:
                 node.scope.order, ghost=node not in names, tooltip=clipped(caption, 200),
             )  # fmt: skip
             flow = "gradient" if node.scope.order else "data"
+            flow = "broken" if node in self.bad else flow
             if node in self.keys:
                 self.arrows[Arrow(self.keys[node], key, flow, str(node.type))] = None
 

@@ -119,7 +119,7 @@ def _new_cluster(dot: Any, path: tuple[str, ...], number: str) -> Any:
 
 def _box(dot: Any, box: Box) -> None:
     look, mark = LOOKS[box.kind], MARKS.get(box.status)
-    bad = box.summary is not None and box.summary.bad > 0
+    bad = box.alarm
     style = look.style
     if box.ghost and box.kind not in ("input", "parameter", "state"):
         style = f"{style.replace('filled', '').strip(',')},dashed".strip(",")
@@ -129,6 +129,7 @@ def _box(dot: Any, box: Box) -> None:
     if mark is not None:
         fill, line, width = mark.fill, mark.line, mark.width
         style = f"{style},{mark.style}".strip(",")
+    more = {"peripheries": "2"} if bad and look.shape != "folder" else {}
     dot.node(
         box.key,
         label=_label(box, bad),
@@ -139,6 +140,7 @@ def _box(dot: Any, box: Box) -> None:
         penwidth=width,
         margin=MARGINS.get(box.kind, "0.08,0.04"),
         tooltip=quoted(box.tooltip) or " ",
+        **more,
     )
 
 
@@ -177,7 +179,8 @@ def _short(text: str, length: int) -> str:
 
 def _arrow(dot: Any, arrow: Arrow, tail_row: int | None, head_row: int | None) -> None:
     line = LINES[arrow.kind]
-    style = {"color": line.color, "style": line.style, "penwidth": line.width}
+    width = line.width if arrow.width is None else f"{arrow.width:.1f}"
+    style = {"color": line.color, "style": line.style, "penwidth": width}
     if line.head != "normal":
         style["arrowhead"] = line.head
     if arrow.label and arrow.kind != "saved":
@@ -189,7 +192,7 @@ def _arrow(dot: Any, arrow: Arrow, tail_row: int | None, head_row: int | None) -
             style["constraint"] = "false"
         else:
             style["weight"] = "0"
-    if arrow.kind in ("update", "use", "term", "replaced", "added", "removed"):
+    if arrow.kind in ("update", "use", "term", "broken", "replaced", "added", "removed"):
         style["fontcolor"] = line.color
     if arrow.kind in ("use", "term"):
         style["fontsize"] = "10"
@@ -249,6 +252,7 @@ def _legend(dot: Any, picture: Picture) -> None:
     ]
     if not cells:
         return
+    cells += [_key(PAPER, PAPER, "⇶", text, INK) for text in picture.told]
     rows = "".join(f"<TR>{''.join(cells[i : i + 4])}</TR>" for i in range(0, len(cells), 4))
     table = f'<<TABLE BORDER="0" CELLSPACING="4" CELLPADDING="1">{rows}</TABLE>>'
     dot.attr("graph", label=table, labelloc="b", labeljust="l")

@@ -5,32 +5,53 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from ..ir import GraphError
+from .picture import Picture
+from .plain import mermaid_text, plain_text
 
-SUFFIXES = {".svg": "svg", ".png": "png", ".pdf": "pdf", ".dot": "dot", ".gv": "dot"}
+SUFFIXES = {
+    ".svg": "svg", ".png": "png", ".pdf": "pdf", ".dot": "dot", ".gv": "dot",
+    ".mmd": "mermaid", ".txt": "text",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A finished picture: ``dot`` is its source, ``svg`` the image; notebooks show it."""
+    """A finished picture: ``dot`` is its source, ``svg`` the image; notebooks show it.
+
+    ``mermaid`` is the same as a Mermaid flowchart, and ``text`` as lines of text.
+    """
 
     dot: str
+    picture: Picture = field(default=Picture("", (), ()), repr=False)
 
     @cached_property
     def svg(self) -> str:
         """The image as SVG text."""
         return self.image("svg").decode("utf-8")
 
+    @cached_property
+    def mermaid(self) -> str:
+        """The picture as a Mermaid flowchart."""
+        return mermaid_text(self.picture)
+
+    @cached_property
+    def text(self) -> str:
+        """The picture as text: a line a box, and what each reads."""
+        return plain_text(self.picture)
+
     def image(self, format: str) -> bytes:
-        """The picture as ``svg``, ``png``, ``pdf`` or ``dot``."""
+        """The picture as ``svg``, ``png``, ``pdf``, ``dot``, ``mermaid`` or ``text``."""
         if format not in SUFFIXES.values():
-            raise GraphError(f"render: no format {format!r}; there is svg, png, pdf, dot")
-        source = self.dot.encode("utf-8")
-        return source if format == "dot" else _laid_out(self.dot, format)
+            known = ", ".join(dict.fromkeys(SUFFIXES.values()))
+            raise GraphError(f"render: no format {format!r}; there is {known}")
+        if format in ("svg", "png", "pdf"):
+            return _laid_out(self.dot, format)
+        return str(getattr(self, format)).encode("utf-8")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a file; its suffix says the format. A file of that name is replaced whole."""

@@ -35,6 +35,7 @@ class Box:
     notes: tuple[str, ...] = ()
     summary: Summary | None = None
     tooltip: str = ""
+    alarm: bool = False  # something in it is not finite
     status: str = ""  # in a difference: same, changed, removed or added
 
 
@@ -44,7 +45,8 @@ class Arrow:
 
     ``kind`` is data, use (one of several), gradient, term (one path's share of a gradient), saved
     (a forward value that a gradient reads), average or update (what only the next step needs, on
-    its way to a state); in a difference same, removed, added or replaced.
+    its way to a state) or broken (a value that is not finite spreads); in a difference same,
+    removed, added or replaced.
     """
 
     tail: str
@@ -52,6 +54,7 @@ class Arrow:
     kind: str
     label: str = ""
     position: int = 0
+    width: float | None = None  # of the line, where it tells the size of a gradient
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +65,4 @@ class Picture:
     boxes: tuple[Box, ...]
     arrows: tuple[Arrow, ...]
     rows: int = 0
+    told: tuple[str, ...] = ()  # more lines of the legend

@@ -60,7 +60,7 @@ def compose(graph: Graph, view: View) -> Picture:
     ghosts = _ghosts(inside)
     summaries = {}
     if values is not None:
-        drawn = [n for n in (*ghosts, *inside) if n not in groups and not inline(n)]
+        drawn = [n for n in (*ghosts, *inside) if not inline(n)]
         summaries = _summaries(drawn, found, values)
     given = _boundary(found, inside, ghosts, view)
     captions = Captions(found.graph, found.cotangents, given, WRITTEN if terms else INLINE)
@@ -70,7 +70,7 @@ def compose(graph: Graph, view: View) -> Picture:
     boxes, rows = tuple(draft.boxes.values()), 0
     if not groups and any(node.scope.order for node in inside):
         boxes, rows = place_rows(draft, inside, ghosts)
-    return Picture(view.region or "", boxes, tuple(draft.arrows), rows)
+    return Picture(view.region or "", boxes, tuple(draft.arrows), rows, draft.told)
 
 
 def _inside(graph: Graph, region: str | None) -> list[Node]:

@@ -23,6 +23,11 @@ class Summary:
     bars: tuple[float, ...]
 
     @property
+    def rms(self) -> float:
+        """The root of the mean square: the size of a gradient, whatever its sign."""
+        return float(np.hypot(self.mean, self.std))
+
+    @property
     def lines(self) -> tuple[str, ...]:
         """The numbers as text, and how many are not finite."""
         broken = (f"{self.bad} of {self.size} not finite",) if self.bad else ()

@@ -57,6 +57,7 @@ LINES: dict[str, Line] = {
     "update": Line("#93477a", "dashed", "1.8", "update: next step's state", "vee"),
 }
 LINES |= {
+    "broken": Line(ALARM, "bold", "3.4", "not finite, and where it spreads", "diamond"),
     "same": Line("#8a8a8a", "solid", "1.0", "in both graphs"),
     "removed": Line("#a33b00", "dashed", "1.6", "only in the first", "onormal"),
     "added": Line("#005a94", "bold", "2.6", "only in the second"),

@@ -167,6 +167,13 @@ def test_updates_are_dashed_arrows_from_the_new_value_to_its_state():
     assert mg.render(bn_graph()).dot.count("style=dashed") == 10
 
 
+def test_a_next_value_that_is_no_average_is_not_called_one():
+    state = mg.state("count", 0.0)
+    x = mg.input("x", 3)
+    graph = mg.Graph([x], {"y": x * state}, [mg.Update(state, state + 1.0)])
+    assert not any("EMA" in note for box in picture(graph).boxes for note in box.notes)
+
+
 def test_updates_are_drawn_for_every_weight_of_a_training_step():
     found = picture(training_step())
     assert sum(a.kind == "update" for a in found.arrows) == len(training_step().updates)
@@ -256,6 +263,49 @@ def test_what_is_not_finite_is_red():
     assert "2 of 3 not finite" in dot
     assert dot.count('color="#c00000" fillcolor') == 1
     assert "#c00000" not in mg.render(graph, values={"x": np.ones(3, "float32")}).dot
+
+
+def broken_graph():
+    x, t = mg.input("x", ("N", 4)), mg.input("t", ("N", 4))
+    with mg.scope("act"):
+        h = mg.log(x)
+    with mg.scope("mse"):
+        loss = mg.mean((h - t) ** 2)
+    return mg.Graph([x, t], {"loss": loss})
+
+
+def test_the_first_value_that_is_not_finite_is_named_and_its_way_to_the_loss_is_marked():
+    feed = {"x": np.full((2, 4), -1, "float32"), "t": np.zeros((2, 4), "float32")}
+    found = picture(broken_graph(), values=feed)
+    first = [b.caption for b in found.boxes if "the first that is not finite" in b.notes]
+    assert first == ["log(x)"]
+    names = {box.key: box.caption for box in found.boxes}
+    way = [(names[a.tail], names[a.head]) for a in found.arrows if a.kind == "broken"]
+    assert way == [
+        ("log(x)", "log(x) − t"),
+        ("log(x) − t", "(log(x) − t)²"),
+        ("(log(x) − t)²", "mean((log(x) − t)²)"),
+        ("mean((log(x) − t)²)", "loss"),
+    ]
+
+
+def test_a_folded_scope_says_that_the_first_value_not_finite_is_inside():
+    feed = {"x": np.full((2, 4), -1, "float32"), "t": np.zeros((2, 4), "float32")}
+    boxes = {b.caption: b for b in picture(broken_graph(), values=feed, depth=1).boxes}
+    assert boxes["act"].alarm
+    assert "the first that is not finite" in boxes["act"].notes
+
+
+def test_gradient_lines_are_as_wide_as_the_gradient_is_large():
+    x = mg.input("x", 3)
+    graph = mg.Graph([x], {"loss": mg.sum(mg.exp(mg.tanh(x) * 1e-3) * 1e3)})
+    found = picture(graph, gradients=True, values={"x": np.ones(3, "float32")})
+    widths = [(b.summary.rms, a.width) for a in found.arrows for b in found.boxes
+              if b.key == a.tail and a.width is not None]  # fmt: skip
+    assert len(widths) >= 3
+    assert [w for _, w in sorted(widths)] == sorted(w for _, w in widths)
+    assert any(text.startswith("width: size (rms)") for text in found.told)
+    assert all(a.width is None for a in picture(graph, gradients=True).arrows)
 
 
 def test_a_bad_feed_is_the_evaluators_error():

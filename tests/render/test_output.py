@@ -49,7 +49,9 @@ def test_pictures_need_no_program_on_the_path(tmp_path, monkeypatch):
 
 def test_an_unknown_suffix_is_an_error_before_any_work(tmp_path):
     for name in ("a.jpg", "a"):
-        with pytest.raises(mg.GraphError, match=r"use one of \.svg, \.png, \.pdf, \.dot, \.gv"):
+        with pytest.raises(
+            mg.GraphError, match=r"use one of \.svg, \.png, \.pdf, \.dot, \.gv, \.mmd, \.txt"
+        ):
             mg.render(bn_graph(), tmp_path / name, region="nowhere")
 
 
