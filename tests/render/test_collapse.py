@@ -1,5 +1,7 @@
 """Large graphs become one page."""
 
+import time
+
 import pytest
 from render.graphs import network, training_step
 
@@ -62,7 +64,9 @@ def test_a_model_of_5000_nodes_is_drawn_folded():
     graph = network(200)
     assert len(graph.nodes) > 5000
     assert len(boxes(graph)) <= 150
-    assert mg.render(graph).svg
+    started = time.process_time()
+    assert mg.render(graph, expand=["stage7/bn"]).svg
+    assert time.process_time() - started < 2  # 0.3 s on one slow core
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
