@@ -26,6 +26,7 @@ from .representable import represented
 
 Term = tuple[Monomial, Number]
 
+USES = 8  # known products in one product: x ** 1000 is not made of a thousand
 CANDIDATES = 6  # known products that are tried for a factor; keeps the work linear
 
 
@@ -196,7 +197,9 @@ class Builder:
 
     def _use_known(self, left: Remainder) -> None:
         """Take products that exist already, or their inverses, out of a monomial."""
-        while len(left.monomial) > 1 or any(e != 1 for _, e in left.monomial):
+        for _ in range(USES):
+            if len(left.monomial) == 1 and left.monomial[0][1] == 1:
+                return
             powers = dict(left.monomial)
             best, gain, sign = None, 0.0, 1
             for f in powers:

@@ -35,7 +35,6 @@ Term: TypeAlias = tuple[Monomial, Number]
 
 TERMS = {False: 16, True: 600}  # a longer sum is an atom: this bounds the work a node
 FACTORS = {False: 10, True: 24}
-DEGREE = {False: 16, True: 64}  # x ** 1000 as products of known powers would take 1000 steps
 DIGITS = 2048  # bits of a coefficient
 
 
@@ -81,8 +80,6 @@ class Normal:
         large = len(poly) > TERMS[self.deep] or any(
             len(m) > FACTORS[self.deep] or _long(c) for m, c in poly.items()
         )
-        most = DEGREE[self.deep]
-        large = large or any(not -most <= e <= most for m in poly for _, e in m)
         if large:
             return whole_node(self, node)
         if node in self.kept and len(poly) > 1 and self.ring.fills(poly, node):
