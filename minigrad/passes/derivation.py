@@ -8,7 +8,7 @@ return one; it prints as text, as LaTeX and as Markdown.
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -158,11 +158,34 @@ def apart(before: Node, after: Node, positive: Iterable[Node] = (), points: int 
     return worst if found else np.inf
 
 
-def require_nodes(function: str, nodes: Sequence[Any]) -> None:
+def require_nodes(function: str, nodes: Iterable[Any]) -> None:
     """GraphError unless all are nodes."""
     for node in nodes:
         if not isinstance(node, Node):
             raise GraphError(f"{function}: {node!r} is a {type(node).__name__}, not a node")
+
+
+def require_leaves(argument: str, nodes: Any) -> None:
+    """GraphError unless all are leaves of a graph."""
+    if isinstance(nodes, Node):
+        raise GraphError(f"{argument}: give several nodes, not one: [{nodes!r}]")
+    require_nodes(argument, nodes)
+    for node in nodes:
+        if not is_leaf(node):
+            raise GraphError(
+                f"{argument}: {node!r} is no leaf{place(node.scope, node.source)}; say it of the"
+                " inputs and parameters that it is made of"
+            )
+
+
+def require_names(names: Any) -> None:
+    """GraphError unless nodes are mapped to texts."""
+    if not isinstance(names, Mapping):
+        raise GraphError(f"names: a {type(names).__name__}, not a mapping of nodes to names")
+    require_nodes("names", names)
+    for text in names.values():
+        if not isinstance(text, str):
+            raise GraphError(f"names: {text!r} is a {type(text).__name__}, not a name")
 
 
 def _aligned(equation: str) -> str:

@@ -16,7 +16,15 @@ from ..rewrite.formula import LATEX, formula
 from ..rewrite.normal import Normal
 from ..rewrite.relations import reduced
 from .cse import share
-from .derivation import TOLERANCE, Derivation, apart, checked, require_nodes
+from .derivation import (
+    TOLERANCE,
+    Derivation,
+    apart,
+    checked,
+    require_leaves,
+    require_names,
+    require_nodes,
+)
 from .simplify import definitions, derived
 from .symbols import named
 
@@ -70,9 +78,11 @@ def prove_equal(
 def _proved(
     a: Node, b: Node, positive: Iterable[Node], given: Mapping[Node, str] | None
 ) -> Derivation | None:
+    require_leaves("positive", positive)
+    require_names(given := given or {})
     if not a.type.is_float or a.type.dtype != b.type.dtype:
         return None
-    positive, given = frozenset(positive), given or {}
+    positive = frozenset(positive)
     a, b, *marked = share([a, b, *given])  # an expression written twice has one name
     given = dict(zip(marked, given.values(), strict=True))
     laws = equal_by(a, b, positive)

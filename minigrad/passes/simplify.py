@@ -11,7 +11,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, overload
 
-from ..ir import HERE, Graph, Node, Update, building, depending_on, is_leaf, rebuild, toposort
+from ..ir import (
+    HERE,
+    Graph,
+    GraphError,
+    Node,
+    Update,
+    building,
+    depending_on,
+    is_leaf,
+    rebuild,
+    toposort,
+)
 from ..rewrite.build import Builder
 from ..rewrite.cost import cost, cost_of
 from ..rewrite.driver import rewrite
@@ -20,7 +31,7 @@ from ..rewrite.normal import Normal
 from ..rewrite.representable import OutOfRangeError
 from ..rewrite.rules import RULES
 from .cse import share
-from .derivation import Derivation, Step, checked, require_nodes
+from .derivation import Derivation, Step, checked, require_names, require_nodes
 from .symbols import Names, named
 
 
@@ -70,23 +81,29 @@ def simplify(
       j: f32[N,4] = mul i f                          # grad
       return dx=j
     """
+    if not isinstance(graph, Graph | Node):
+        if not isinstance(graph, Iterable):
+            kind = type(graph).__name__
+            raise GraphError(
+                f"simplify: {graph!r} is a {kind}, not a graph, a node or several nodes"
+            )
+        graph = list(graph)
+        require_nodes("simplify", graph)
     if proof:
-        return _derivation(graph, names)
-    if isinstance(graph, Node):
-        return simplified([graph])[0]
-    if not isinstance(graph, Graph):
-        require_nodes("simplify", list(graph))
-        return simplified(list(graph))
-    return _graph(graph)
+        return _derivation(graph, names or {})
+    if names is not None:
+        raise GraphError("simplify: names are for a derivation: add proof=True")
+    if isinstance(graph, Graph):
+        return _graph(graph)
+    return simplified([graph])[0] if isinstance(graph, Node) else simplified(graph)
 
 
-def _derivation(graph: Graph | Node | Sequence[Node], given: Mapping[Node, str] | None) -> Any:
+def _derivation(graph: Graph | Node | Sequence[Node], given: Mapping[Node, str]) -> Any:
     if isinstance(graph, Graph):
         roots = list(graph.outputs.values())
     else:
         roots = [graph] if isinstance(graph, Node) else list(graph)
-    require_nodes("simplify", roots)
-    given = given or {}
+    require_names(given)
     shared = share([*roots, *given])
     roots, marked = shared[: len(roots)], shared[len(roots) :]
     names = named(roots, dict(zip(marked, given.values(), strict=True)))
@@ -127,8 +144,7 @@ def derived(
     steps = []
     for number, (before, after, laws) in enumerate(run.told_steps, 1):
         if not is_leaf(after) and after not in names.text and after not in new:
-            names.text[after] = f"d{number}"
-            names.latex[after] = f"d_{{{number}}}"
+            names.call(after, f"d{number}", f"d_{{{number}}}")
         rule = "common factor" if before is not after else "chain rule"
         step = checked(before, after, laws or {rule}, names, positive)
         steps.append(step)
@@ -143,7 +159,8 @@ def _first(roots: Sequence[Node]) -> int:
 def definitions(names: Names, roots: Sequence[Node]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What the names of forward nodes stand for, in text and LaTeX, as far as roots need them."""
     order = [n for n in toposort(roots) if n in names.text and not is_leaf(n)]
-    order = [n for n in order if n.scope.order == min(m.scope.order for m in order)]
+    forward = min((n.scope.order for n in order), default=0)
+    order = [n for n in order if n.scope.order == forward]
     first = {names.text[n]: n for n in reversed(order)}
     chosen = [n for n in order if first[names.text[n]] is n]
     text = [f"{names.text[n]} = {formula(n, names.text)}" for n in chosen]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..ir import Node, consumers, is_leaf, toposort
 from ..primitives import add, mean, mul, pow, sqrt, sub
@@ -45,14 +46,19 @@ class Names:
 
     text: dict[Node, str]
     latex: dict[Node, str]
+    taken: set[str] = field(default_factory=set)  # also by leaves, which go by their own names
+    last: dict[str, int] = field(default_factory=dict)
 
     def call(self, node: Node, text: str, latex: str | None = None) -> None:
         """Name a node; a name that is taken gets a number."""
         if node in self.text:
             return
-        taken = set(self.text.values())
-        number = next(i for i in range(1, len(taken) + 2) if _numbered(text, i) not in taken)
+        number = self.last.get(text, 0) + 1
+        while _numbered(text, number) in self.taken:
+            number += 1
+        self.last[text] = number
         self.text[node] = _numbered(text, number)
+        self.taken.add(self.text[node])
         latex = text if latex is None else latex
         self.latex[node] = latex if number == 1 else f"{{{latex}}}_{{{number}}}"
 
@@ -69,6 +75,17 @@ def in_latex(name: str) -> str:
     return known.get(name) or latex_name(name)
 
 
+def _call_leaves(names: Names, leaves: list[Node]) -> None:
+    """Leaves keep their names; LaTeX, which leaves the scope out, says it where two would agree."""
+    names.taken.update(names.text.values(), [leaf.name for leaf in leaves])
+    uses = Counter([latex_name(leaf.name) for leaf in leaves])
+    for leaf in leaves:
+        latex = latex_name(leaf.name)
+        scope = latex_name(leaf.name.rpartition("/")[0].replace("/", " "))
+        if uses[latex] > 1 and "/" in leaf.name:
+            names.latex.setdefault(leaf, f"{latex}_{{{scope}}}")
+
+
 def _numbered(text: str, number: int) -> str:
     return text if number == 1 else f"{text}{number}"
 
@@ -83,6 +100,7 @@ def named(roots: Iterable[Node], given: Mapping[Node, str] | None = None) -> Nam
         names.text[node] = text
         names.latex[node] = in_latex(text)
     order = toposort(roots)
+    _call_leaves(names, [n for n in order if is_leaf(n) and n.prim.name != "constant"])
     first = min((n.scope.order for n in order), default=0)
     uses = consumers(order)
     patterns = [

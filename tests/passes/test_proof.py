@@ -347,3 +347,55 @@ def test_names_of_the_user_are_used_and_escaped():
     found = mg.prove_zero(M(x - mu), names={mu: "<script>"})
     assert "<script>" in str(found)
     assert "<script>" not in found.markdown()
+
+
+def test_names_that_are_given_to_nodes_are_not_those_of_leaves():
+    """A weight called w and an input called t keep their names; sqrt and variance get others."""
+    x, w = mg.input("x", ("N", 4), "float64"), mg.input("w", 4, "float64")
+    c, mu, t = (mg.input(name, 4, "float64") for name in ("c", "mu", "t"))
+    shared = mg.tanh(x * w + c)
+    y = BN(shared) * w + c + mu * t
+    found = mg.simplify([y, *mg.grad(y * shared, [x], x)], proof=True)
+    named = [definition.split(" = ")[0] for definition in found.definitions]
+    assert len(named) == len(set(named)) >= 3
+    assert not {"x", "w", "c", "mu", "t"} & set(named)
+    for step in found.steps:
+        called = [text for node, text in step.names.items() if node.inputs]
+        assert not {"x", "w", "c", "mu", "t"} & set(called)
+
+
+def test_leaves_of_one_name_in_two_scopes_differ_in_latex():
+    x = mg.input("x", ("N", 4), "float64")
+    gammas = []
+    for scope in ("bn1", "bn2"):
+        with mg.scope(scope):
+            gammas.append(mg.parameter("gamma", np.ones(4)))
+    first, second = gammas
+    latex = mg.prove_equal(first * x + second * x, (second + first) * x).latex()
+    assert r"\gamma_{\mathrm{bn1}}" in latex
+    assert r"\gamma_{\mathrm{bn2}}" in latex
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: mg.simplify(3), "simplify: 3 is a int, not a graph, a node"),
+        (lambda x: mg.simplify(None), "simplify: None is a NoneType, not a graph"),
+        (lambda x: mg.simplify({"y": x}), "simplify: 'y' is a str, not a node"),
+        (lambda x: mg.simplify(x, proof=True, names={"mu": x}), "names: 'mu' is a str, not a node"),
+        (lambda x: mg.simplify(x, proof=True, names={x: 3}), "names: 3 is a int, not a name"),
+        (lambda x: mg.prove_zero(x, names=[x]), "names: a list, not a mapping of nodes to names"),
+        (lambda x: mg.prove_zero(x, positive=x), "positive: give several nodes, not one"),
+        (lambda x: mg.prove_zero(x, positive=["x"]), "positive: 'x' is a str, not a node"),
+        (lambda x: mg.prove_zero(x, positive=[x + 1]), "positive: .*add.* is no leaf"),
+    ],
+)  # fmt: skip
+def test_a_wrong_argument_is_an_error_that_says_what_is_wanted(call, message):
+    with pytest.raises(mg.GraphError, match=message):
+        call(mg.input("x", 3, "float64"))
+
+
+def test_names_without_a_proof_are_an_error():
+    x = mg.input("x", 3, "float64")
+    with pytest.raises(mg.GraphError, match="names are for a derivation: add proof=True"):
+        mg.simplify(x, names={x: "q"})
