@@ -3,6 +3,10 @@
     python tools/render_bn.py models/mlp.py --region bn1
     python tools/render_bn.py models/mlp.py --region bn1 --gradients --values --out bn1.svg
     python tools/render_bn.py models/mlp.py --region bn1 --inference --out bn1_inference.png
+    python tools/render_bn.py models/mlp.py --region bn1 --simplify    # dx as papers write it
+    python tools/render_bn.py models/mlp.py --region bn1 --diff        # training against inference
+    python tools/render_bn.py models/mlp.py --set hidden=[2,2] --region bn1 --zoom μ
+    python tools/render_bn.py models/mlp.py --region bn1 --out bn1.mmd     # Mermaid; .txt is text
     python tools/render_bn.py models/mlp.py --out model.pdf        # the whole model
     python tools/render_bn.py models/mlp.py --list                 # the regions there are
 
@@ -12,15 +16,19 @@ of the graph: a layer such as bn1, a block around several, or stage1/bn1 inside 
 
 How to read the picture. Time runs downwards on the blue side: each box is one primitive, with its
 formula; the type of a value stands on its arrow. With --gradients the orange column flows back
-up: in each row stand the derivative rules of the blue op beside them. Thick arrows are the terms
-of a sum, one for each time that the forward value was read: that is why dx of a batch norm has
-three, one past the statistics, one through the variance, one through the mean. Dashed arrows are
-updates: what the running statistics will be in the next step. With --inference the running
-statistics stand where the batch statistics stood, and no arrow crosses the batch any more.
+up: in each row stand the derivative rules of the blue op beside them. Thick blue arrows are the
+uses of a value that is used more than once, thick orange ones the terms that they send back, and
+a use and its term have the same badge: that is why dx of a batch norm has three terms, one past
+the statistics, one through the variance, one through the mean. --simplify draws the gradient as
+papers write it; the badges stay. Dashed arrows lead to the next step: what the running statistics
+will be. With --inference the running statistics stand where the batch statistics stood, and no
+arrow crosses the batch any more; --diff shows both in one picture, what is gone dashed.
 
 --values runs a batch through and writes mean, standard deviation, range and a histogram into each
-box; red is not finite. The batch is 64 real digits where the model takes them and scikit-learn is
-installed, else random numbers; the tool says which.
+box; red with a double outline is not finite, the first such value says so, and the lines of
+gradients are as wide as these are large. The batch is 64 real digits where the model takes them
+and scikit-learn is installed, else random numbers; the tool says which. --zoom opens one op into
+scalars with their values and gradients, for three examples.
 """
 
 from __future__ import annotations
@@ -106,6 +114,7 @@ def draw(args: argparse.Namespace) -> str:
         region=args.region,
         gradients=args.gradients or args.simplify,
         simplify=args.simplify,
+        zoom=args.zoom,
         values=values,
         depth=args.depth,
         expand=args.expand,
@@ -125,8 +134,13 @@ def parser() -> argparse.ArgumentParser:
     add("--simplify", action="store_true", help="draw the gradient simplified, as papers write it")
     add("--inference", action="store_true", help="draw the inference graph: running statistics")
     add("--diff", action="store_true", help="draw training and inference in one picture: the diff")
+    add(
+        "--zoom",
+        metavar="NAME",
+        help="open the op that the picture calls NAME, such as μ, in scalars",
+    )
     add("--values", action="store_true", help="run a batch and write statistics into the boxes")
-    add("--out", type=Path, help=".svg, .png, .pdf, .dot or .gv (default: REGION.svg)")
+    add("--out", type=Path, help=".svg, .png, .pdf, .dot, .mmd or .txt (default: REGION.svg)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of build()")
     add("--batch", default="N", type=_dim, help="the batch dimension: a name or a number (N)")
     add("--depth", type=int, help="fold the scopes of this depth into single boxes")

@@ -10,19 +10,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..ir import FUNCTIONS, Graph, Node
+from ..passes.derivation import Derivation
 from ..passes.diff import Difference
+from .derivation import compose_derivation
 from .difference import compose_difference
 from .dot import dot_text
 from .output import Drawing, format_of
 from .page import Page, explore
 from .picture import Picture
 from .scene import View, compose
+from .zoom import compose_zoom
 
 __all__ = ["Drawing", "Page", "explore", "render"]
 
 
 def render(
-    graph: Graph | Node | Sequence[Node] | Difference,
+    graph: Graph | Node | Sequence[Node] | Difference | Derivation,
     path: str | os.PathLike[str] | None = None,
     region: str | None = None,
     gradients: bool = False,
@@ -32,13 +35,15 @@ def render(
     expand: Sequence[str] = (),
     limit: int = 150,
     simplify: bool = False,
+    zoom: Node | str | None = None,
 ) -> Drawing:
     """Draw a graph; the result shows itself in a notebook and is written to ``path`` if given.
 
     Parameters
     ----------
     graph : a graph, a node or several nodes; or what `mg.diff` found: both graphs in one picture,
-        what is removed, added and replaced marked.
+        what is removed, added and replaced marked; or a derivation of `mg.simplify`,
+        `mg.prove_zero` or `mg.prove_equal`: step by step.
     path : a file; ``.svg``, ``.png``, ``.pdf``, ``.dot``, ``.gv``, ``.mmd`` (Mermaid) or
         ``.txt`` says the format.
     region : a scope: draw only its nodes, and as ghosts what goes in and comes out.
@@ -50,6 +55,8 @@ def render(
     expand : scopes that stay open in spite of ``depth``.
     simplify : draw the gradient as papers write it, `mg.simplify` applied up to the border of
         what is drawn; each of its terms keeps the badge of the way that it came.
+    zoom : a node, or what pictures call it (``"μ"``): draw its scalars, one box an element with
+        value and gradient, for ``values`` or for three examples drawn with a fixed seed.
     limit : how many boxes a picture may have before scopes are folded.
 
     Raises RegionError for an unknown scope, GraphError for an unknown suffix or a path that
@@ -65,17 +72,25 @@ def render(
     if path is not None:
         format_of(path)
     view = View(region, gradients, values, depth, tuple(expand), limit, simplify)
-    picture = _picture(graph, view)
+    picture = _picture(graph, view, zoom)
     drawing = Drawing(dot_text(picture), picture)
     if path is not None:
         drawing.save(path)
     return drawing
 
 
-def _picture(graph: Graph | Node | Sequence[Node] | Difference, view: View) -> Picture:
+def _picture(
+    graph: Graph | Node | Sequence[Node] | Difference | Derivation,
+    view: View,
+    zoom: Node | str | None,
+) -> Picture:
     if isinstance(graph, Difference):
         return compose_difference(graph, view)
+    if isinstance(graph, Derivation):
+        return compose_derivation(graph)
     drawn = graph if isinstance(graph, Graph) else Graph((), graph)  # type: ignore[arg-type]
+    if zoom is not None:
+        return compose_zoom(drawn, zoom, view)
     return compose(drawn, view)
 
 

@@ -191,7 +191,7 @@ class Draft:
 
     def _averages(self) -> dict[Node, tuple[str, ...]]:
         """A note on every next value that mixes a state with the statistic it stands for."""
-        notes = {}
+        notes: dict[Node, tuple[str, ...]] = {}
         for update in self.found.graph.updates:
             parts = {operand for term in update.value.inputs for operand in term.inputs}
             estimate = update.estimate

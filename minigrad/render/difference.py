@@ -81,7 +81,8 @@ class _Overlay:
 
     def leaving(self) -> Iterator[Arrow]:
         """What something outside of the region reads."""
-        own, told = set(self.inside), {}
+        own = set(self.inside)
+        told: dict[Node, str] = {}
         for node in self.nodes:
             for half in self.halves(node) if node not in own else ():
                 for operand in half.inputs if half is not None else ():

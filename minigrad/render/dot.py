@@ -111,7 +111,7 @@ def _new_cluster(dot: Any, path: tuple[str, ...], number: str) -> Any:
     line = LOOKS["gradient" if gradient else "state"].line if gradient or update else "#8b98a8"
     fill = "#fffaf5" if gradient else "#fcf7fa" if update else CLUSTER_FILLS[min(len(path), 3) - 1]
     cluster.attr(
-        label=f"<<B>{escaped(_short(path[-1], 40))}</B>>", labeljust="l", style="rounded,filled",
+        label=f"<<B>{escaped(_short(path[-1], 64))}</B>>", labeljust="l", style="rounded,filled",
         fillcolor=fill, color=line, penwidth="1.2", margin="10",
     )  # fmt: skip
     return cluster
@@ -152,8 +152,7 @@ def _label(box: Box, bad: bool) -> str:
     if mark is not None and mark.sign:
         head += f'  <FONT COLOR="{mark.line}"><B>{mark.sign} {box.status}</B></FONT>'
     lines = [f'<FONT POINT-SIZE="8" COLOR="{FAINT}">{head}</FONT>', _bold(box.caption)]
-    if not box.caption:
-        lines.pop()
+    lines = [line for line, told in zip(lines, (head, box.caption), strict=True) if told.strip()]
     lines += [_small(note) for note in box.notes]
     if box.summary is not None:
         color = ALARM if bad else INK
@@ -187,7 +186,7 @@ def _arrow(dot: Any, arrow: Arrow, tail_row: int | None, head_row: int | None) -
         # Graphviz loses edges when a label widens an edge inside a rank; beside it, it is safe.
         flat = tail_row is not None and tail_row == head_row
         style["xlabel" if flat else "label"] = f" {quoted(arrow.label)} "
-    if arrow.kind in ("saved", "update", "replaced"):
+    if arrow.kind in ("saved", "update", "replaced", "called"):
         if tail_row is None:  # it leads back: it must not decide who stands above whom
             style["constraint"] = "false"
         else:
@@ -239,12 +238,12 @@ def _legend(dot: Any, picture: Picture) -> None:
     """Only what the picture uses, as one table."""
     kinds = [k for k in LOOKS if any(b.kind == k for b in picture.boxes) and k != "output"]
     marks = [m for m in MARKS if any(b.status == m for b in picture.boxes)]
-    lines = [k for k in LINES if any(a.kind == k for a in picture.arrows)]
+    lines = [k for k in LINES if k != "order" and any(a.kind == k for a in picture.arrows)]
     signs = {"solid": "→", "bold": "➞", "dotted": "┄", "dashed": "⇢"}
     if marks:
         cells = [_key(MARKS[m].fill, MARKS[m].line, MARKS[m].sign or "  ", MARKS[m].legend)
                  for m in marks]  # fmt: skip
-        lines = [k for k in lines if k == "replaced"]
+        lines = [k for k in lines if k in ("replaced", "called", "equals")]
     else:
         cells = [_key(LOOKS[k].fill, LOOKS[k].line, "  ", LOOKS[k].legend) for k in kinds]
     cells += [
@@ -252,7 +251,7 @@ def _legend(dot: Any, picture: Picture) -> None:
     ]
     if not cells:
         return
-    cells += [_key(PAPER, PAPER, "⇶", text, INK) for text in picture.told]
+    cells += [_key(PAPER, PAPER, "  ", text) for text in picture.told]
     rows = "".join(f"<TR>{''.join(cells[i : i + 4])}</TR>" for i in range(0, len(cells), 4))
     table = f'<<TABLE BORDER="0" CELLSPACING="4" CELLPADDING="1">{rows}</TABLE>>'
     dot.attr("graph", label=table, labelloc="b", labeljust="l")

@@ -20,6 +20,7 @@ _ARROWS = {"dotted": "-.->", "dashed": "-.->", "bold": "==>", "solid": "-->"}
 _TOLD = {
     "use": "reads", "term": "adds", "update": "becomes", "broken": "not finite from",
     "replaced": "replaces", "removed": "read", "added": "reads now",
+    "equals": "equals",
 }  # fmt: skip
 _WIDTH = 96  # characters of a line of text
 
@@ -43,7 +44,7 @@ def mermaid_text(picture: Picture) -> str:
         lines.append(f'{"  " * depth}subgraph scope{number} ["{_safe(path[-1], 40)}"]')
         lines += [f"{'  ' * (depth + 1)}{_node(box)}" for box in paths[path]]
     lines += ["  " * d + "end" for d in range(depth, 0, -1)]
-    lines += [f"  {_edge(arrow)}" for arrow in picture.arrows]
+    lines += [f"  {_edge(arrow)}" for arrow in picture.arrows if arrow.kind != "order"]
     for kind in dict.fromkeys(box.kind for box in picture.boxes):
         look = LOOKS[kind]
         lines.append(f"  classDef {kind}Box fill:{look.fill},stroke:{look.line},color:#1a1a1a")

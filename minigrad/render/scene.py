@@ -110,19 +110,25 @@ def _summaries(
     drawn: Sequence[Node], found: Differentiated, values: Mapping[Any, Any]
 ) -> dict[Node, Summary]:
     """Run the drawn nodes; a cotangent that is not fed is drawn from a standard normal."""
-    leaves = {leaf.name for leaf in (*found.graph.inputs, *found.graph.leaves)}
+    feed = with_cotangents(found, values)
+    arrays = evaluate(drawn, needed(drawn, feed, found.graph))
+    return {node: summarize(array) for node, array in zip(drawn, arrays, strict=True)}
+
+
+def with_cotangents(found: Differentiated, values: Mapping[Any, Any]) -> dict[Any, Any]:
+    """The feed, and for every incoming cotangent that it lacks a draw from a standard normal."""
     feed = dict(values)
     random = np.random.default_rng(0)
     for leaf, output in found.incoming.items():
         if leaf not in feed and leaf.name not in feed:
-            shape = evaluate(output, _needed([output], feed, leaves)).shape
+            shape = evaluate(output, needed([output], feed, found.graph)).shape
             feed[leaf] = random.standard_normal(shape).astype(leaf.dtype)
-    arrays = evaluate(drawn, _needed(drawn, feed, leaves))
-    return {node: summarize(array) for node, array in zip(drawn, arrays, strict=True)}
+    return feed
 
 
-def _needed(nodes: Sequence[Node], feed: Mapping[Any, Any], known: set[str]) -> dict[Any, Any]:
+def needed(nodes: Sequence[Node], feed: Mapping[Any, Any], graph: Graph) -> dict[Any, Any]:
     """The part of a feed for the whole graph that some of its nodes need."""
+    known = {leaf.name for leaf in (*graph.inputs, *graph.leaves)}
     order = set(toposort(nodes))
     names = {node.name for node in order if node.name}
     return {

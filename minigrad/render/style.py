@@ -32,6 +32,7 @@ LOOKS: dict[str, Look] = {
     "gradient": Look("box", "#fde6d3", "#b04a00", "gradient op (cut corners)", "filled,diagonals"),
     "output": Look("box", "#ffffff", "#1a1a1a", "result", "filled,bold"),
     "scope": Look("folder", "#eef2f6", "#44546a", "folded scope"),
+    "named": Look("plain", "#ffffff", "#5f5f5f", "a value by its name", ""),
     "elided": Look("box", "#ffffff", "#5f5f5f", "left out", "dotted"),
 }
 
@@ -61,6 +62,9 @@ LINES |= {
     "same": Line("#8a8a8a", "solid", "1.0", "in both graphs"),
     "removed": Line("#a33b00", "dashed", "1.6", "only in the first", "onormal"),
     "added": Line("#005a94", "bold", "2.6", "only in the second"),
+    "called": Line("#5f5f5f", "dotted", "1.6", "the value of that name", "vee"),
+    "equals": Line("#1a1a1a", "bold", "2.6", "equals, by the laws named above", "normal"),
+    "order": Line("#ffffff", "invis", "0", ""),
     "replaced": Line("#1a1a1a", "dotted", "2.2", "replaced by", "vee"),
 }
 
@@ -80,6 +84,8 @@ class Mark:
 MARKS: dict[str, Mark] = {
     "same": Mark("", "#f4f4f4", "#8a8a8a", "1.0", "", "in both graphs"),
     "changed": Mark("≠", "#fff3bf", "#6d5600", "2.2", "", "differs: another operand"),
+    "before": Mark("", "#ffffff", "#1a1a1a", "2.0", "dashed", "what stood there"),
+    "after": Mark("", "#d6e8fa", "#005a94", "3.0", "", "what is equal to it"),
     "removed": Mark("−", "#fde6d3", "#a33b00", "1.8", "dashed", "only in the first graph"),
     "added": Mark("+", "#d6e8fa", "#005a94", "3.0", "", "only in the second graph"),
 }
