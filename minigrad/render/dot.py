@@ -243,7 +243,7 @@ def _legend(dot: Any, picture: Picture) -> None:
     if marks:
         cells = [_key(MARKS[m].fill, MARKS[m].line, MARKS[m].sign or "  ", MARKS[m].legend)
                  for m in marks]  # fmt: skip
-        lines = [k for k in lines if k in ("replaced", "called", "equals")]
+        lines = [k for k in lines if k in ("replaced", "called", "equals", "added", "removed")]
     else:
         cells = [_key(LOOKS[k].fill, LOOKS[k].line, "  ", LOOKS[k].legend) for k in kinds]
     cells += [

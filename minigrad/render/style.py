@@ -24,11 +24,11 @@ class Look:
 
 
 LOOKS: dict[str, Look] = {
-    "input": Look("ellipse", "#fff6cc", "#8a6d00", "input"),
-    "parameter": Look("box3d", "#dff3ea", "#00734f", "parameter, it trains"),
-    "state": Look("cylinder", "#f4e3ee", "#93477a", "state, carried to the next step"),
+    "input": Look("ellipse", "#fff6cc", "#8a6d00", "input (oval)"),
+    "parameter": Look("box3d", "#dff3ea", "#00734f", "parameter, it trains (block)"),
+    "state": Look("cylinder", "#f4e3ee", "#93477a", "state, kept for the next step (drum)"),
     "constant": Look("box", "#f2f2f2", "#5f5f5f", "constant"),
-    "forward": Look("box", "#e3eefa", "#005a94", "forward op", "rounded,filled"),
+    "forward": Look("box", "#e3eefa", "#005a94", "forward op (round corners)", "rounded,filled"),
     "gradient": Look("box", "#fde6d3", "#b04a00", "gradient op (cut corners)", "filled,diagonals"),
     "output": Look("box", "#ffffff", "#1a1a1a", "result", "filled,bold"),
     "scope": Look("folder", "#eef2f6", "#44546a", "folded scope"),
@@ -49,9 +49,9 @@ class Line:
 
 
 LINES: dict[str, Line] = {
-    "data": Line("#005a94", "solid", "1.3", "value"),
+    "data": Line("#005a94", "solid", "1.3", "value (full head)"),
     "use": Line("#005a94", "bold", "2.4", "value used more than once: ways ❶ ❷ …"),
-    "gradient": Line("#b04a00", "solid", "1.3", "gradient", "onormal"),
+    "gradient": Line("#b04a00", "solid", "1.3", "gradient (open head)", "onormal"),
     "term": Line("#b04a00", "bold", "2.4", "a way's term of a sum of gradients", "onormal"),
     "saved": Line("#8a97a5", "dotted", "1.0", "forward value read by a gradient", "odot"),
     "average": Line("#93477a", "dashed", "1.3", "for the next step only", "vee"),

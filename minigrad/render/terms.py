@@ -49,6 +49,8 @@ def terms_of(found: Differentiated, drawn: Sequence[Node]) -> Terms:
 
     Values of whole sums are numbered in their order in the graph, up to the last badge.
     """
+    if not found.cotangents:
+        return Terms({}, {})
     sums = accumulations(found.graph.nodes, found.cotangents)
     readers = paths(found.graph.nodes, found.cotangents)
     shown = set(drawn)

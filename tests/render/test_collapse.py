@@ -49,6 +49,7 @@ def test_arrows_between_folded_scopes_keep_their_types():
     assert all(tail != head for tail, head in arrows)
 
 
+@pytest.mark.slow
 def test_a_chain_of_50000_nodes_shows_its_ends():
     node = mg.input("x", 3)
     for _ in range(25_000):

@@ -29,6 +29,26 @@ def test_it_draws_the_inference_graph_into_a_new_folder(tmp_path):
     assert "running μ" in (tmp_path / "new" / "a.dot").read_text(encoding="utf-8")
 
 
+def test_it_draws_the_simplified_gradient(tmp_path):
+    found = run(MLP, "--region", "bn1", "--simplify", "--out", "a.txt", cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    text = (tmp_path / "a.txt").read_text(encoding="utf-8")
+    assert "dx = 1/√(σ² + ε) · γ · (u − mean(u) − mean(u · x̂) · x̂)" in text
+
+
+def test_it_draws_training_and_inference_in_one_picture(tmp_path):
+    found = run(MLP, "--region", "bn1", "--diff", "--out", "a.mmd", cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert "removed" in (tmp_path / "a.mmd").read_text(encoding="utf-8")
+
+
+def test_it_opens_an_op_into_scalars(tmp_path):
+    words = ["--set", "hidden=[2,2]", "--region", "bn1", "--zoom", "μ", "--out", "a.txt"]
+    found = run(MLP, *words, cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert "μ[1]" in (tmp_path / "a.txt").read_text(encoding="utf-8")
+
+
 def test_it_lists_the_regions(tmp_path):
     assert {"bn1", "linear1", "loss"} <= set(run(MLP, "--list", cwd=tmp_path).stdout.split())
 
