@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ir import FUNCTIONS, Graph, GraphError, Node, is_leaf, place
+from ..ir import FUNCTIONS, Graph, GraphError, Node, is_leaf, place, toposort
 from ..rewrite.formula import LATEX, TEXT, Style, formula
 from ..rewrite.laws import LAWS
 from ..rewrite.rules import RULES
@@ -156,6 +156,11 @@ def apart(before: Node, after: Node, positive: Iterable[Node] = (), points: int 
         if found == points:
             break
     return worst if found else np.inf
+
+
+def is_complex(roots: Iterable[Node]) -> bool:
+    """Some value is complex; the laws are of real numbers: ``sqrt(x**2) = abs(x)``."""
+    return any(node.dtype.kind == "c" for node in toposort(roots))
 
 
 def require_nodes(function: str, nodes: Iterable[Any]) -> None:

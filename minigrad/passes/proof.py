@@ -21,6 +21,7 @@ from .derivation import (
     Derivation,
     apart,
     checked,
+    is_complex,
     require_leaves,
     require_names,
     require_nodes,
@@ -81,6 +82,8 @@ def _proved(
     require_leaves("positive", positive)
     require_names(given := given or {})
     if not a.type.is_float or a.type.dtype != b.type.dtype:
+        return None
+    if is_complex([a, b]):
         return None
     positive = frozenset(positive)
     a, b, *marked = share([a, b, *given])  # an expression written twice has one name

@@ -31,7 +31,7 @@ from ..rewrite.normal import Normal
 from ..rewrite.representable import OutOfRangeError
 from ..rewrite.rules import RULES
 from .cse import share
-from .derivation import Derivation, Step, checked, require_names, require_nodes
+from .derivation import Derivation, Step, checked, is_complex, require_names, require_nodes
 from .symbols import Names, named
 
 
@@ -62,7 +62,8 @@ def simplify(
     Rounding may differ (sums and products are reordered), and a value may appear where the
     original is not defined (``x / x`` at 0); the rows in `minigrad.rewrite` say which rule does
     what. The cost (`minigrad.rewrite.cost`) never grows. In a training graph the nodes that
-    `to_inference` replaces keep their place in the forward pass.
+    `to_inference` replaces keep their place in the forward pass. The laws are of real numbers: in
+    a complex graph only equal expressions become one.
 
     >>> import minigrad as mg
     >>> x, u = mg.input("x", ("N", 4)), mg.input("u", ("N", 4))
@@ -104,6 +105,8 @@ def _derivation(graph: Graph | Node | Sequence[Node], given: Mapping[Node, str])
     else:
         roots = [graph] if isinstance(graph, Node) else list(graph)
     require_names(given)
+    if is_complex(roots):
+        raise GraphError("simplify: a derivation is of real numbers; retype the graph to float64")
     shared = share([*roots, *given])
     roots, marked = shared[: len(roots)], shared[len(roots) :]
     names = named(roots, dict(zip(marked, given.values(), strict=True)))
@@ -188,6 +191,8 @@ def simplified(roots: Sequence[Node], pinned: Iterable[Node] = ()) -> list[Node]
     pinned = frozenset(pinned)
     roots = list(roots)
     with building():
+        if is_complex(roots):
+            return roots if pinned else share(roots)
         local = roots if pinned else share(rewrite(roots, RULES))
         found = Simplification(local, pinned).run()
         return min(found, local, roots, key=cost)

@@ -323,3 +323,19 @@ def test_a_number_that_the_dtype_does_not_hold_is_not_made(build, dtype):
     assert np.isfinite(wanted).all()
     assert (wanted != 0).all()
     np.testing.assert_allclose(mg.evaluate(mg.simplify(node), feed), wanted, rtol=1e-2)
+
+
+def test_complex_graphs_keep_what_is_true_of_real_numbers_alone():
+    """``sqrt(z**2)`` is not ``abs(z)``, nor ``abs(z)**2`` the square of z."""
+    x = mg.input("x", 3, "float64")
+    graph = mg.Graph([x], {"root": mg.sqrt(x * x), "square": mg.abs(x) ** 2, "e": mg.exp(x) + 0})
+    graph = mg.retype(graph, "complex128")
+    feed = {"x": np.array([1j, -2 + 1j, 3 - 1j])}
+    after = mg.simplify(graph)
+    for found, wanted in zip(mg.evaluate(after, feed), mg.evaluate(graph, feed), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    with pytest.raises(mg.GraphError, match="real numbers"):
+        mg.simplify(graph, proof=True)
+    (z,) = graph.inputs
+    assert mg.prove_equal(mg.sqrt(z * z), mg.abs(z)) is None
+    assert mg.prove_equal(z + z, z + z) is None
