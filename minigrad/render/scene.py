@@ -52,17 +52,17 @@ def compose(graph: Graph, view: View) -> Picture:
         inside = _inside(found.graph, view.region)
     terms = None
     if view.gradients and view.simplify:
-        found, terms = simplify_gradients(found, _ghosts(inside), inside)
+        found, terms = simplify_gradients(found, boundary_nodes(inside), inside)
         inside = _inside(found.graph, view.region)
     if view.region is not None and not view.gradients:
         inside = [node for node in inside if not node.scope.order] or inside
     groups = fold(inside, view.depth, view.expand, view.limit)
-    ghosts = _ghosts(inside)
+    ghosts = boundary_nodes(inside)
     summaries = {}
     if values is not None:
         drawn = [n for n in (*ghosts, *inside) if not inline(n)]
         summaries = _summaries(drawn, found, values)
-    given = _boundary(found, inside, ghosts, view)
+    given = boundary(found, inside, ghosts, view)
     captions = Captions(found.graph, found.cotangents, given, WRITTEN if terms else INLINE)
     outputs = {name: found.graph.outputs[name] for name in names}
     draft = Draft(found, captions, groups, summaries, outputs)
@@ -79,14 +79,14 @@ def _inside(graph: Graph, region: str | None) -> list[Node]:
     return list(dict.fromkeys([*graph.inputs, *graph.nodes]))
 
 
-def _ghosts(nodes: Sequence[Node]) -> list[Node]:
+def boundary_nodes(nodes: Sequence[Node]) -> list[Node]:
     """What the nodes read from outside."""
     inside = set(nodes)
     read = dict.fromkeys(operand for node in nodes for operand in node.inputs)
     return [node for node in read if node not in inside and not inline(node)]
 
 
-def _boundary(
+def boundary(
     found: Differentiated, inside: Sequence[Node], ghosts: Sequence[Node], view: View
 ) -> dict[Node, str]:
     """x, y and u for the one value that enters a region, the one that leaves, and dL/dy."""

@@ -24,7 +24,7 @@ from .boxes import Draft
 from .captions import Captions, clipped, inline
 from .gradients import Differentiated, differentiate
 from .picture import Picture
-from .scene import View, needed, with_cotangents
+from .scene import View, boundary, boundary_nodes, needed, with_cotangents
 
 BATCH = 3  # examples, where no values are given
 
@@ -75,7 +75,8 @@ def _chosen(graph: Graph, wanted: Node | str, view: View) -> tuple[Node, Caption
         found = differentiate(graph, region)
     except GraphError:
         found = Differentiated(graph)
-    captions = Captions(found.graph, found.cotangents)
+    given = boundary(found, region, boundary_nodes(region), view)
+    captions = Captions(found.graph, found.cotangents, given)
     ops = [n for n in region if not is_leaf(n)]
     if isinstance(wanted, Node):
         matching = [n for n in graph.nodes if n is wanted]
