@@ -129,9 +129,18 @@ class Derivation:
 def checked(
     before: Node, after: Node, laws: Iterable[str], names: Names, positive: Iterable[Node] = ()
 ) -> Step:
-    """The step, its error measured; AssertionError when the two sides differ: a wrong law."""
+    """The step, its error measured.
+
+    AssertionError when the two sides differ: a wrong law; GraphError where they cannot be tried.
+    """
     error = apart(before, after, positive)
     laws = tuple(sorted(laws))
+    if np.isnan(error):
+        raise GraphError(
+            f"a derivation cannot be checked: no random point lies where {formula(before)} is"
+            f" defined{place(before.scope, before.source)}; keep roots and logarithms away from"
+            " negative numbers"
+        )
     if not error <= TOLERANCE:
         raise AssertionError(
             f"a derivation went wrong by {error:.1e}: {formula(before)} is not {formula(after)}"
@@ -143,10 +152,13 @@ def checked(
 def apart(before: Node, after: Node, positive: Iterable[Node] = (), points: int = POINTS) -> float:
     """How far two nodes are apart at random points; points outside the domain are passed over.
 
-    0.0 only when some point lay inside of it; inf when none of twenty did.
+    NaN when none of twenty lay inside of it. Where none of the first ten does, as with roots of many
+    elements, the rest have positive leaves only.
     """
     worst, found = 0.0, 0
+    leaves = [node for node in toposort([before, after]) if is_leaf(node)]
     for seed in range(20):
+        positive = leaves if seed == 10 and not found else positive
         point = random_point([before, after], seed, positive)
         a, b = point.values([before, after])
         error = distance(a, b)
@@ -155,7 +167,7 @@ def apart(before: Node, after: Node, positive: Iterable[Node] = (), points: int 
         worst, found = max(worst, error), found + 1
         if found == points:
             break
-    return worst if found else np.inf
+    return worst if found else np.nan
 
 
 def is_complex(roots: Iterable[Node]) -> bool:

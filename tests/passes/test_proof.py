@@ -399,3 +399,21 @@ def test_names_without_a_proof_are_an_error():
     x = mg.input("x", 3, "float64")
     with pytest.raises(mg.GraphError, match="names are for a derivation: add proof=True"):
         mg.simplify(x, names={x: "q"})
+
+
+def test_what_is_defined_for_positive_numbers_alone_is_tried_there():
+    """No draw of forty normal numbers is positive; their roots are to be checked all the same."""
+    x, y = mg.input("x", 40, "float64"), mg.input("y", 40, "float64")
+    found = mg.simplify(mg.sum(mg.sqrt(x) * 2 * 3), proof=True)
+    assert found.error <= TOLERANCE
+    apart_means = mg.mean(mg.sqrt(x)) + mg.mean(mg.sqrt(y))
+    assert mg.prove_equal(mg.mean(mg.sqrt(x) + mg.sqrt(y)), apart_means) is not None
+    assert mg.prove_equal(mg.mean(mg.sqrt(x) - mg.sqrt(y)), apart_means) is None
+
+
+def test_what_is_defined_nowhere_cannot_be_derived():
+    x = mg.input("x", 3, "float64")
+    nowhere = mg.log(-mg.exp(x))
+    assert mg.prove_zero(nowhere - nowhere) is None
+    with pytest.raises(mg.GraphError, match="no random point lies where .* is defined"):
+        mg.simplify(nowhere * 2 * 3, proof=True)
