@@ -152,8 +152,8 @@ def checked(
 def apart(before: Node, after: Node, positive: Iterable[Node] = (), points: int = POINTS) -> float:
     """How far two nodes are apart at random points; points outside the domain are passed over.
 
-    NaN when none of twenty lay inside of it. Where none of the first ten does, as with roots of many
-    elements, the rest have positive leaves only.
+    NaN when none of twenty lay inside of it. Where none of the first ten does, as with roots of
+    many elements, the rest have positive leaves only.
     """
     worst, found = 0.0, 0
     leaves = [node for node in toposort([before, after]) if is_leaf(node)]
