@@ -117,7 +117,7 @@ class Draft:
             caption,
             str(node.type),
             self._scope(node) if ghost else node.scope.path,
-            node.scope.order,
+            self._order(node),
             ghost=ghost,
             side=not ghost and node not in self._main and node not in self.found.graph.inputs,
             strong=node in self._results,
@@ -130,7 +130,11 @@ class Draft:
     def _scope(self, ghost: Node) -> tuple[str, ...]:
         """Where a ghost stands in columns: with its first reader inside."""
         readers = [node for node in self.uses.get(ghost, ()) if node in self._inside]
-        return next((n.scope.path for n in readers if n.scope.order == ghost.scope.order), ())
+        return next((n.scope.path for n in readers if n.scope.order == self._order(ghost)), ())
+
+    def _order(self, node: Node) -> int:
+        """Forward or gradient; a cotangent that is fed is a gradient."""
+        return node.scope.order or int(node in self.found.incoming)
 
     def _connect(self, inside: Sequence[Node]) -> None:
         sums = {term for terms in self._terms.sums.values() for term in terms}

@@ -7,11 +7,13 @@ formula of its op over the texts of its operands, or by its letter where that wo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..ir import Graph, Kind, Node, is_leaf, node_names, value_text
 from ..ir.text import attr_text
+from ..passes.symbols import SYMBOLS
+from ..rewrite.rule import matches, variable
 
 # The sign of a leaf, by the last part of its name without ``running_`` and the like.
 SIGNS = {"gamma": "γ", "beta": "β", "mean": "μ", "var": "σ²", "variance": "σ²", "std": "σ"}
@@ -215,7 +217,27 @@ def _signs(graph: Graph) -> dict[Node, str]:
                 leaf = _behind_views(scale)
                 if leaf.prim.name == "parameter" and base_name(leaf) in SCALED:
                     signs.setdefault(scaled, SCALED[base_name(leaf)])
+    for node, sign in _letters_of_structure(graph):
+        signs.setdefault(node, sign)
     return signs
+
+
+def _letters_of_structure(graph: Graph) -> Iterator[tuple[Node, str]]:
+    """μ, σ² and x̂ by what they compute, where no name says so: a mean is μ inside a σ² only."""
+    patterns = {
+        symbol.text: symbol.pattern(*[variable(v) for v in symbol.pattern.__code__.co_varnames])
+        for symbol in SYMBOLS
+        if symbol.text in ("v", "xhat")
+    }
+    for node in graph.nodes:
+        if node.scope.order or node.prim.name not in ("mean", "mul"):
+            continue
+        text, sign = ("v", "σ²") if node.prim.name == "mean" else ("xhat", "x̂")
+        if next(matches(patterns[text], node), None) is None:
+            continue
+        yield node, sign
+        if text == "v":
+            yield node.inputs[0].inputs[0].inputs[1], "μ"  # mean((x - mean(x)) ** 2)
 
 
 def _behind_views(node: Node) -> Node:

@@ -65,6 +65,10 @@ def simplify_gradients(
     terms, places = _terms(new, found, plain)
     causes = {n: c for n, c in found.causes.items() if n in set(graph.nodes)} | places
     causes |= {root: node for node, root in new.items() if node in terms.sums}
+    for node, root in new.items():  # the gradient of a parameter stands where that is used
+        first = next((n for n in drawn if node in n.inputs), None)
+        if first is not None and is_leaf(node) and node not in ghosts:
+            causes.setdefault(root, first)
     border = {n: ct for n, ct in found.cotangents.items() if ct in {*ghosts, *found.incoming}}
     return Differentiated(graph, border | new, causes, found.incoming), terms
 

@@ -60,6 +60,16 @@ def test_batch_norm_reads_like_the_paper():
     } <= captions(bn_graph(), region="bn1")
 
 
+def test_a_normaliser_without_running_statistics_has_the_papers_letters_by_structure():
+    x = mg.input("x", ("N", 4))
+    with mg.scope("ln"):
+        c = x - mg.mean(x, 1, keepdims=True)
+        y = mg.tanh(c * mg.sqrt(mg.mean(c**2, 1, keepdims=True) + 1e-5) ** -1)
+    found = captions(mg.Graph([x], {"y": mg.mean(y)}))
+    assert {"μ = mean(x)", "σ² = mean((x − μ)²)", "x̂ = (x − μ) · 1/√(σ² + ε)"} <= found
+    assert "mean(tanh(x̂))" in found
+
+
 def test_gradients_are_named_after_what_they_are_gradients_of():
     assert {
         "u = dL/dy",
