@@ -6,9 +6,9 @@
 Each graph runs two steps, the second with other sizes and the state that the first returned. Bools
 and integers must be equal. A float may differ by what rounding explains: a few units in the last
 place, or 8 times what the interpreter's result moves by when every op is off by up to two units,
-or 8 times its distance from the float64 graph. What such disturbances turn over (a comparison, an
-overflow) is *unstable*: counted, not compared. Nothing fed and nothing returned before may change,
-equal calls give equal bits, and a feed that the interpreter refuses is refused.
+or 8 times its distance from float64. What such disturbances turn over (a comparison) is *unstable*:
+counted, not compared. Nothing fed and nothing returned before may change, equal calls give equal
+bits, and a feed that the interpreter refuses is refused.
 """
 
 from __future__ import annotations
@@ -260,12 +260,12 @@ def _shaken(prim: mg.Primitive, rng: np.random.Generator) -> Callable[..., Any]:
             y = prim.eval(xp, shake(x, 2 + many / 4), *rest, **attrs)
         return shake(y + about_a_shift(x, y, **attrs) if prim.name in ("sum", "mean") else y)
 
-    def about_a_shift(x: Any, y: Any, axis: Any, keepdims: bool) -> Any:
-        """Native sums squared distances about an element, which may be the one farthest off."""
-        if x.dtype.kind != "f" or not x.size or (x < 0).any():
+    def about_a_shift(x: Any, y: Any, **attrs: Any) -> Any:
+        """Native may sum distances to an element, or their squares: it rounds what they reach."""
+        if x.dtype.kind != "f" or not x.size or (prim.name == "sum" and (x < 0).any()):
             return 0
-        top = np.max(x, axis=axis, keepdims=keepdims)
-        return (shake(top) - top) * (1 if prim.name == "mean" else np.size(x) // np.size(y))
+        far = np.max(x, **attrs) - np.minimum(np.min(x, **attrs), 0)
+        return (shake(far) - far) * (1 if prim.name == "mean" else np.size(x) // np.size(y))
 
     return run
 

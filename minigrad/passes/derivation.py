@@ -118,7 +118,7 @@ class Derivation:
             laws = "; ".join(f"*{law}*: ${LAWS[law].latex}$" if law in LAWS else f"*{law}*"
                              for law in step.laws)  # fmt: skip
             lines += [f"{number}. $$ {_math(step.latex)} $$", f"   by {laws or 'definition'} "
-                      f"(checked: {step.error:.0e})", ""]  # fmt: skip
+                      f"({_exactness(step.error)})", ""]  # fmt: skip
         lines += [f"Where {_markdown(condition)}." for condition in self.conditions]
         return "\n".join(lines)
 
@@ -207,6 +207,11 @@ def require_names(names: Any) -> None:
 
 def _aligned(equation: str) -> str:
     return equation.replace(" = ", " &= ", 1)
+
+
+def _exactness(error: float) -> str:
+    """How well a step was met, in words that do not depend on a machine's last digit."""
+    return "checked to 1e-12" if error <= 1e-12 else f"checked to {error:.0e}"
 
 
 def _math(text: str) -> str:

@@ -56,12 +56,14 @@ def simplify(
     ----------
     graph : a graph, a node, or several nodes; the same kind comes back.
     proof : give a `Derivation` instead: every step with its laws, each checked in float64 at
-        random points; ``derivation.result`` is what would come back otherwise.
+        random points; ``derivation.result`` is what would come back otherwise. Of a graph, it
+        tells of the outputs, not of the updates.
     names : what a derivation calls nodes; papers' letters and t, t2, ... otherwise.
 
-    Rounding may differ (sums and products are reordered), and a value may appear where the
-    original is not defined (``x / x`` at 0); the rows in `minigrad.rewrite` say which rule does
-    what. The cost (`minigrad.rewrite.cost`) never grows. In a training graph the nodes that
+    Rounding may differ (sums and products are reordered; what reverse mode centres twice, which
+    helps float32 at means far above the spread, is centred once), and a value may appear where
+    the original is not defined (``x / x`` at 0); the rows in `minigrad.rewrite` say which rule
+    does what. The cost (`minigrad.rewrite.cost`) never grows. In a training graph the nodes that
     `to_inference` replaces keep their place in the forward pass. The laws are of real numbers: in
     a complex graph only equal expressions become one.
 

@@ -85,9 +85,9 @@ class Tasks:
 def make_tasks(roots: Sequence[Node], wanted: Iterable[Node]) -> Tasks:
     """Tasks for ``roots``; those in ``wanted`` are the caller's, dense and in their own order."""
     order = toposort(roots)
-    dense = set(wanted)
+    dense = {*wanted, *[x for node in order if _is_host(node) for x in node.inputs]}
     made = Tasks(folded={f: p for f, p in folded_products(roots).items() if f not in dense})
-    kept = kept_in_memory(order, set(dense))
+    kept = kept_in_memory(order, set(wanted))
     skipped = set(made.folded.values())
     for node in order:
         if is_leaf(node):
@@ -160,6 +160,13 @@ def _is_small(task: Task) -> bool:
         return False
     size = product(task.axes[a] for a in task.reduced)
     return not size.names and 1 < size.number <= UNROLLED
+
+
+def _is_host(node: Node) -> bool:
+    """Computed by numpy, which reads its operands in their own order of axes."""
+    if is_leaf(node) or is_virtual(node) or _is_blas(node):
+        return False
+    return node.prim.name not in REDUCTIONS or node.type.dtype not in KINDS
 
 
 def _is_blas(node: Node) -> bool:

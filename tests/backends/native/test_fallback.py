@@ -153,6 +153,13 @@ def test_an_op_with_only_an_eval_may_stand_anywhere(place: str, kernels: Path) -
     assert_agrees(graph, {"x": numbers(6, 3)}, cache=kernels)
 
 
+def test_such_an_op_reads_values_in_their_own_order_of_axes(kernels: Path) -> None:
+    p, q = mg.input("p", ("N", 2)), mg.input("q", (2, "N"))
+    index = mg.constant([[1, 0, 0], [0, 1, 1]])
+    graph = mg.Graph([p, q], mg.take(p + mg.transpose(q), index, axis=1))
+    assert_agrees(graph, {"p": numbers(7, 2), "q": numbers(2, 7)}, threads=1, cache=kernels)
+
+
 def test_a_step_with_such_an_op_trains(kernels: Path) -> None:
     x, t = mg.input("x", ("N", 3)), mg.input("t", ("N", 2))
     y = mg.sum(SINH(mg.nn.Linear(2, name="in")(x)) ** 2, 1, keepdims=True) + t * 0
