@@ -7,6 +7,8 @@ import pytest
 
 import minigrad as mg
 
+pytestmark = pytest.mark.slow  # CI runs it, and `pytest -m slow`
+
 
 @pytest.fixture(scope="module")
 def chain():

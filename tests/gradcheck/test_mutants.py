@@ -15,6 +15,8 @@ from minigrad.autodiff import vjp
 from minigrad.ir import is_leaf, toposort
 from minigrad.primitives import PRIMITIVES
 
+pytestmark = pytest.mark.slow  # CI runs it, and `pytest -m slow`
+
 _spec = importlib.util.spec_from_file_location("mutants", Path(__file__).parent / "mutants.py")
 mutants = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(mutants)

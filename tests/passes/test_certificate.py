@@ -9,6 +9,8 @@ from passes.random_models import random_model
 import minigrad as mg
 from minigrad import nn
 
+pytestmark = pytest.mark.slow  # CI runs it, and `pytest -m slow`
+
 MODELS = [(seed, style) for style in ("by hand", "from layers") for seed in range(30)]
 
 

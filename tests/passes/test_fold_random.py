@@ -11,6 +11,8 @@ import pytest
 import minigrad as mg
 from minigrad import nn
 
+pytestmark = pytest.mark.slow  # CI runs it, and `pytest -m slow`
+
 SEEDS = range(40)
 
 

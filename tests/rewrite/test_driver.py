@@ -2,6 +2,8 @@
 
 import time
 
+import pytest
+
 import minigrad as mg
 from minigrad.ir import toposort
 from minigrad.rewrite import EXACT, REASSOCIATING, RULES, Rule, rewrite
@@ -77,6 +79,7 @@ def test_what_needs_no_rule_is_kept_as_it_is():
     assert rewrite([node], RULES) == [node]
 
 
+@pytest.mark.slow
 def test_a_deep_graph_is_rewritten_without_recursion_in_linear_time():
     def seconds(n):
         node = mg.input("x")

@@ -17,6 +17,8 @@ from samples import SAMPLES
 
 import minigrad as mg
 
+pytestmark = pytest.mark.slow  # CI runs it, and `pytest -m slow`
+
 Found = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
 
 
