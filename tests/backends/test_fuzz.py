@@ -19,6 +19,8 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
 
 import fuzz
 
+pytestmark = pytest.mark.slow  # CI runs it, and `pytest -m slow`
+
 CASES, QUICK, CHUNK, LARGEST = 300, 60, 20, 20
 OTHERS = [name for name in BACKENDS if name != "interpreter"] or ["interpreter"]
 

@@ -88,6 +88,7 @@ def test_scalar_constants_print_their_value(value: float, text: str) -> None:
     assert node_names(mg.Graph([], constant))[constant] == text
 
 
+@pytest.mark.slow
 def test_the_whole_text_is_the_same_in_every_process() -> None:
     def run(seed: str) -> str:
         command = [sys.executable, "-c", PROGRAM]

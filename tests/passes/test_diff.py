@@ -271,6 +271,7 @@ def test_what_is_no_graph_is_refused() -> None:
         mg.diff(mg.Graph([x], x), x)
 
 
+@pytest.mark.slow
 def test_ten_thousand_nodes_in_two_seconds() -> None:
     before, after = chain(3300), chain(3300, odd=1700)
     begin = time.perf_counter()

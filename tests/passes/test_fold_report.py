@@ -127,6 +127,7 @@ def test_the_native_backend_runs_a_product_and_one_pass() -> None:
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_chain_deeper_than_the_stack() -> None:
     x = vector()
     h = x

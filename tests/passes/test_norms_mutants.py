@@ -10,6 +10,8 @@ import pytest
 import minigrad as mg
 from minigrad import Node, nn
 
+pytestmark = pytest.mark.slow  # CI runs it, and `pytest -m slow`
+
 EPS = 1e-3
 X = mg.input("x", ("N", 4))
 Z = mg.input("z", ("N", 4))

@@ -230,6 +230,7 @@ def test_a_long_sum_and_a_long_product_stay_linear():
     agree([total * total], found[:1])
 
 
+@pytest.mark.slow
 def test_it_gives_the_same_graph_in_every_process():
     code = (
         "import minigrad as mg\n"

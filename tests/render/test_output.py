@@ -147,6 +147,7 @@ for found in (simple, difference, proof, zoom):
 """
 
 
+@pytest.mark.slow
 def test_equal_graphs_give_equal_bytes_in_every_process():
     tests = str(Path(__file__).parents[1])
     runs = {

@@ -15,6 +15,7 @@ def run(*words, cwd, tool=TOOL):
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_it_writes_one_file_and_says_where_the_values_come_from(tmp_path):
     found = run(MLP, "--set", "hidden=(8,)", cwd=tmp_path)
     assert found.returncode == 0, found.stderr

@@ -78,6 +78,7 @@ def test_a_cnn_takes_images_and_options(tool, capsys, small_data):
     assert re.search(r"inference graph (9[5-9]|100)\.", capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_in_the_same_state(tool, capsys, small_data, tmp_path):
     def run(path: Path, *more: str) -> dict[str, np.ndarray]:
         tool.main([MLP, "--data", small_data, "--checkpoint", str(path), *more])

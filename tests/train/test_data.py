@@ -26,6 +26,7 @@ def test_digits_are_the_1797_of_scikit_learn():
     assert (digits.x.min(), digits.x.max(), digits.classes) == (0, 16, 10)
 
 
+@pytest.mark.slow
 def test_mnist_has_500_of_each_digit():
     mnist = data.mnist()
     assert mnist.x.shape == (5000, 784)

@@ -155,6 +155,7 @@ def test_every_batch_is_augmented_anew_and_again_alike():
     assert drawn[:8] == drawn[8:]
 
 
+@pytest.mark.slow
 def test_a_second_process_goes_on_bit_for_bit(tmp_path):
     path = tmp_path / "run.safetensors"
     whole = mg.fit(network(), blobs(), epochs=3, batch_size=16)

@@ -238,6 +238,7 @@ def compile_in_a_process(cache: Path, start: str = "", number: int = 1) -> subpr
     return subprocess.Popen([sys.executable, "-c", COMPILE, str(cache), start, str(number)])
 
 
+@pytest.mark.slow
 def test_two_processes_may_build_at_once(tmp_path: Path) -> None:
     running = [compile_in_a_process(tmp_path, name, 4) for name in "ab"]
     assert [process.wait(60) for process in running] == [0, 0]
@@ -248,6 +249,7 @@ def test_two_processes_may_build_at_once(tmp_path: Path) -> None:
     assert entries(tmp_path) == kept
 
 
+@pytest.mark.slow
 def test_layers_that_are_alike_share_machine_code() -> None:
     x = y = mg.input("x", 100)
     for _ in range(400):
