@@ -55,22 +55,25 @@ class Drawing:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a file; its suffix says the format. A file of that name is replaced whole."""
-        target = Path(path)
-        content = self.image(format_of(target))
-        temporary = ""
-        try:
-            handle, temporary = tempfile.mkstemp(prefix=".render", dir=target.parent)
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, target)
-        except OSError as error:
-            if temporary and os.path.exists(temporary):
-                os.unlink(temporary)
-            raise GraphError(f"render: cannot write {target}: {error.strerror}") from error
+        write_whole(path, self.image(format_of(path)), "render")
 
     def _repr_svg_(self) -> str:
         return self.svg
+
+
+def write_whole(path: str | os.PathLike[str], content: bytes, asked: str) -> None:
+    """Write a file, or leave the one of that name as it was; GraphError if it cannot be."""
+    target, temporary = Path(path), ""
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=".minigrad", dir=target.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+    except OSError as error:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise GraphError(f"{asked}: cannot write {target}: {error.strerror}") from error
 
 
 def format_of(path: str | os.PathLike[str]) -> str:

@@ -12,13 +12,11 @@ import hashlib
 import html
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ...ir import GraphError
+from ..output import write_whole
 
 SCRIPTS = ("layout.js", "route.js", "draw.js", "panel.js", "record.js", "page.js", "keys.js")
 _UNSAFE: dict[str, str | int | None] = {
@@ -39,17 +37,7 @@ class Page:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file; one of that name is replaced whole. GraphError if it cannot be."""
-        target, temporary = Path(path), ""
-        try:
-            handle, temporary = tempfile.mkstemp(prefix=".page", dir=target.parent)
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(self.html)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, target)
-        except OSError as error:
-            if temporary and os.path.exists(temporary):
-                os.unlink(temporary)
-            raise GraphError(f"explore: cannot write {target}: {error.strerror}") from error
+        write_whole(path, self.html.encode("utf-8"), "explore")
 
     def _repr_html_(self) -> str:
         """An iframe, so that the page's style and keys stay its own."""
