@@ -12,7 +12,7 @@ from .errors import (
 )
 from .graph import FUNCTIONS, Graph
 from .markers import Update
-from .node import NO_ATTRS, OPERATORS, Kind, Node, Primitive, rebuild
+from .node import NO_ATTRS, OPERATORS, Kind, Node, Primitive, attrs_key, rebuild
 from .order import consumers, depending_on, is_leaf, map_nodes, substitute, toposort
 from .scope import HERE, Scope, building, current_scope, enter, place, qualified, scope, scope_path
 from .text import attr_text, expression, graph_text, node_names, structural_hash, value_text
@@ -54,6 +54,7 @@ __all__ = [
     "as_dtype",
     "as_shape",
     "attr_text",
+    "attrs_key",
     "bind_dims",
     "broadcast_shapes",
     "building",

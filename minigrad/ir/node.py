@@ -7,7 +7,7 @@ infers the type, or raises an error that names op, types, scope and line; a froz
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -210,6 +210,23 @@ def rebuild(node: Node, inputs: tuple[Node, ...], attrs: Mapping[str, Any] | Non
         message = f"{node.prim.name}: {error}{place(node.scope, node.source)}"
         raise type(error)(message) from None
     return _new_node(node.prim, inputs, attrs, type_, node.scope, node.source)
+
+
+def attrs_key(attrs: Mapping[str, Any]) -> Hashable:
+    """Static arguments as a key: equal for equal bytes, of the same types."""
+    return tuple([(name, _hashable(attrs[name])) for name in sorted(attrs)])
+
+
+def _hashable(value: Any) -> Hashable:
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, float):
+        return value.hex()  # 0.0 and -0.0 are equal, and not the same
+    try:
+        hash(value)
+    except TypeError:
+        return id(value)
+    return value, type(value)
 
 
 class _Draft(Operators):

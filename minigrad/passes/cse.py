@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
-from typing import Any
+from collections.abc import Hashable, Iterable
 
-import numpy as np
-
-from ..ir import Node, is_leaf, rebuild, toposort
+from ..ir import Node, attrs_key, is_leaf, rebuild, toposort
 
 
 def share(roots: Iterable[Node]) -> list[Node]:
@@ -30,26 +27,10 @@ def share(roots: Iterable[Node]) -> list[Node]:
         if is_leaf(node) and node.prim.name != "constant":
             mapped[node] = node
             continue
-        key = (node.prim, tuple(map(id, inputs)), node.type, _frozen(node.attrs))
+        key = (node.prim, tuple(map(id, inputs)), node.type, attrs_key(node.attrs))
         found = first.get(key)
         if found is None:
             same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
             found = first[key] = node if same else rebuild(node, inputs)
         mapped[node] = found
     return [mapped[root] for root in roots]
-
-
-def _frozen(attrs: Mapping[str, Any]) -> Hashable:
-    return tuple([(name, _hashable(attrs[name])) for name in attrs])
-
-
-def _hashable(value: Any) -> Hashable:
-    if isinstance(value, np.ndarray):
-        return value.dtype.str, value.shape, value.tobytes()
-    if isinstance(value, float):
-        return value.hex()  # 0.0 and -0.0 are equal, and not the same
-    try:
-        hash(value)
-    except TypeError:
-        return id(value)
-    return value, type(value)

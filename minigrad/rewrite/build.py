@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from ..ir import Node, TensorType, rebuild
+from ..ir import Node, TensorType, attrs_key, rebuild
 from ..primitives import broadcast_to, cast, count, reshape, transpose
 from ..primitives.elementwise import ABS, ADD, DIV, MUL, NEG, POW, SQRT, SUB
 from ..primitives.leaf import CONSTANT
@@ -20,7 +20,6 @@ from ..primitives.reduce import MEAN, SUM
 from .cost import elements
 from .normal import Normal
 from .polynomial import Atom, Monomial, Number, Places, Poly, magnitude, power, product, scaled
-from .readings import frozen
 from .remainder import Remainder, ratio
 from .representable import represented
 
@@ -368,7 +367,7 @@ class Builder:
         if node.prim.name in ("input", "parameter", "state"):
             return node
         inputs = tuple(map(id, node.inputs))
-        return self.pool.setdefault((node.prim, inputs, frozen(node.attrs)), node)
+        return self.pool.setdefault((node.prim, inputs, attrs_key(node.attrs)), node)
 
     def _solid(self, monomial: Monomial) -> Monomial:
         """A monomial without its dims, which cost nothing."""

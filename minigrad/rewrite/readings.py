@@ -5,13 +5,13 @@ A row of `READINGS` for each op that algebra knows; every other op is `opaque`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..ir import Kind, Node, Shape
+from ..ir import Kind, Node, Shape, attrs_key
 from .polynomial import (
     ONE,
     ZERO,
@@ -46,7 +46,7 @@ def opaque(normal: Normal, node: Node) -> Poly:
     if len(axes) != len([dim for dim in node.type.shape if dim != 1]):
         return whole_node(normal, node)  # it repeats itself along an axis
     shape = tuple([node.type.shape[a] for a in axes])
-    name = (node.prim.name, key, frozen(node.attrs))
+    name = (node.prim.name, key, attrs_key(node.attrs))
     atom = Atom(name, "opaque", shape, places, node, operands, rank=rank)
     return normal.single((normal.ring.atom(atom), places))
 
@@ -61,7 +61,7 @@ def whole_node(normal: Normal, node: Node) -> Poly:
     if node.inputs and node.prim.name != "random_uniform":
         frames = tuple([_in_frame(normal.ring, p) for p in operands])
         types = tuple([i.type for i in node.inputs])
-        key = (node.prim.name, frames, types, frozen(node.attrs))
+        key = (node.prim.name, frames, types, attrs_key(node.attrs))
     elif node.prim.name == "constant":
         key = ("constant", node.type, node.attrs["value"].tobytes())
     dims = tuple([shape[a] for a in axes])
@@ -230,7 +230,12 @@ def _padded(normal: Normal, node: Node) -> Poly:
 def _mapped(normal: Normal, node: Node, operand: Poly) -> Poly:
     shape = node.type.shape
     axes = tuple([a for a, dim in enumerate(shape) if dim != 1])
-    key = (node.prim.name, _in_frame(normal.ring, operand), node.inputs[0].type, frozen(node.attrs))
+    key = (
+        node.prim.name,
+        _in_frame(normal.ring, operand),
+        node.inputs[0].type,
+        attrs_key(node.attrs),
+    )
     home = tuple([a - len(shape) for a in axes])
     dims = tuple([shape[a] for a in axes])
     atom = Atom(key, "opaque", dims, home, node, (operand,), rank=len(shape))
@@ -356,19 +361,3 @@ READINGS: dict[str, Callable[[Normal, Node], Poly]] = {
 def exactly(value: float) -> Number:
     """The rational number that a float is."""
     return whole(Fraction(value))
-
-
-def frozen(attrs: Mapping[str, Any]) -> Hashable:
-    """Attributes as a key."""
-    return tuple([(name, _hashable(attrs[name])) for name in sorted(attrs)])
-
-
-def _hashable(value: Any) -> Hashable:
-    if isinstance(value, np.ndarray):
-        return value.dtype.str, value.shape, value.tobytes()
-    try:
-        hash(value)
-    except TypeError:
-        return id(value)
-    found: Hashable = value
-    return found
