@@ -184,11 +184,16 @@ def test_there_are_many_mutants():
     assert len(CASES) >= 40
 
 
-@pytest.mark.parametrize("name", ["sums_to_zero", "no_bias", "shift"])
-@pytest.mark.parametrize("mutant", sorted(STILL_TRUE["shift"] - {"cube root", "third power"}))
+PROVED = [  # not shown: gradients of the absolute deviation (sign has no algebra), and odd roots
+    (name, mutant)
+    for name in ("sums_to_zero", "no_bias", "shift")
+    for mutant in sorted(STILL_TRUE[name] - {"cube root", "third power"})
+    if name == "shift" or mutant != "absolute deviation"
+]
+
+
+@pytest.mark.parametrize(("name", "mutant"), PROVED, ids=lambda v: v)
 def test_what_stays_true_of_a_mutant_is_proved_of_it(name, mutant):
-    if "absolute" in mutant and name != "shift":
-        pytest.skip("sign(c) has no algebra")
     assert mg.prove_equal(*STATEMENTS[name](replace(BN, **MUTANTS[mutant]))) is not None
 
 
