@@ -32,7 +32,7 @@ from collections.abc import Sequence
 from _model import ModelError, build_graph, load_model, pair_up, parse_options
 
 import minigrad as mg
-from minigrad.passes.lint import RULES
+from minigrad.passes.linting import RULES
 from minigrad.train.optim import OPTIMISERS
 
 

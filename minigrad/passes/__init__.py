@@ -4,15 +4,15 @@ from .certificate import InferenceCertificate, certify_inference
 from .conventions import Converted, convert, debias
 from .dependence import Dependence, batch_dependence
 from .derivation import Derivation, Step
-from .diff import Difference, Pair, Reader, Replacement, diff
-from .fold import Folding, fold, fold_report
+from .diff_graphs import Difference, Pair, Reader, Replacement, diff
+from .fold_affine import Folding, fold, fold_report
 from .inference import to_inference
-from .lint import Finding, lint
+from .linting import Finding, lint
 from .norms import Epsilon, Norm, find_norms
 from .proof import prove_equal, prove_zero
 from .retype import retype
 from .scalarize import scalarize
-from .simplify import simplify
+from .simplification import simplify
 from .statistics import track_statistics
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..ir import Graph, Node, Update, expression, is_leaf, node_names
 
 if TYPE_CHECKING:
-    from .diff import Difference
+    from .diff_graphs import Difference
 
 Line = tuple[str, str, str]  # a sign, the text, the scope
 

@@ -26,7 +26,7 @@ from .derivation import (
     require_names,
     require_nodes,
 )
-from .simplify import definitions, derived
+from .simplification import definitions, derived
 from .symbols import named
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..ir import FUNCTIONS, Graph, Node
 from ..passes.derivation import Derivation
-from ..passes.diff import Difference
+from ..passes.diff_graphs import Difference
 from .derivation import compose_derivation
 from .difference import compose_difference
 from .dot import dot_text

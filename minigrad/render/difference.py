@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import chain
 
 from ..ir import Graph, Node, RegionError, is_leaf
-from ..passes.diff import STATUSES, Difference
+from ..passes.diff_graphs import STATUSES, Difference
 from .boxes import group_box
 from .captions import Captions, clipped, header, inline
 from .collapse import Group, fold

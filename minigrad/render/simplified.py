@@ -14,7 +14,7 @@ from typing import Any
 
 from ..ir import Graph, Node, is_leaf, map_nodes, rebuild, substitute, toposort
 from ..passes.points import distance, random_point
-from ..passes.simplify import simplified
+from ..passes.simplification import simplified
 from ..primitives.leaf import INPUT
 from .causes import frozen
 from .gradients import Differentiated

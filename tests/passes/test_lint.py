@@ -7,9 +7,9 @@ from linting import data, graph_of, only
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.passes.lint import RULES, Hit, Rule
-from minigrad.passes.lint.finding import Fix
-from minigrad.passes.lint.numbers import disagreement, points
+from minigrad.passes.linting import RULES, Hit, Rule
+from minigrad.passes.linting.finding import Fix
+from minigrad.passes.linting.numbers import disagreement, points
 
 NAMES = [rule.name for rule in RULES]
 
@@ -65,7 +65,7 @@ def test_a_rewrite_that_does_not_hold_is_not_offered(monkeypatch):
     def useless(subject):
         yield Hit(node, "stays", Fix(lambda _: graph))
 
-    from minigrad.passes.lint import run
+    from minigrad.passes.linting import run
 
     for find in (wrong, useless):
         monkeypatch.setattr(run, "RULES", (Rule("r", "", "", "", find),))

@@ -14,7 +14,7 @@ EPS = 1e-5  # what a rewrite adds under a root
 
 
 def lint(graph: Graph, rules: Iterable[str] | None = None, *, fixes: bool = True) -> list[Finding]:
-    """What is likely to be wrong in a graph although it computes: see `minigrad.passes.lint.RULES`.
+    """What is likely wrong in a graph although it computes: see `minigrad.passes.linting.RULES`.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ from .fold_plan import Flow, survey
 from .fold_values import Frozen, checked_state, freeze, frozen_graph
 
 if TYPE_CHECKING:
-    from .diff import Difference
+    from .diff_graphs import Difference
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class Folding:
     @cached_property
     def difference(self) -> Difference:
         """The two graphs side by side, to print or to draw."""
-        from .diff import diff
+        from .diff_graphs import diff
 
         return diff(self.before, self.graph)
 
