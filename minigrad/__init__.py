@@ -1,6 +1,9 @@
 """minigrad: a glass-box autodiff engine in which batch normalisation emerges from primitives."""
 
-from . import nn
+from typing import TYPE_CHECKING
+
+from . import nn, passes, train
+from ._lazy import attach
 from .autodiff import (
     grad,
     jvp,
@@ -36,7 +39,7 @@ from .functional import (
     weighted_mean,
     weighted_var,
 )
-from .gradcheck import Report, gradcheck
+from .gradcheck import gradcheck
 from .ir import (
     CheckpointError,
     DTypeError,
@@ -54,33 +57,6 @@ from .ir import (
     TensorType,
     Update,
     scope,
-)
-from .passes import (
-    Converted,
-    Dependence,
-    Derivation,
-    Difference,
-    Finding,
-    Folding,
-    InferenceCertificate,
-    Norm,
-    Step,
-    batch_dependence,
-    certify_inference,
-    convert,
-    debias,
-    diff,
-    find_norms,
-    fold,
-    fold_report,
-    lint,
-    prove_equal,
-    prove_zero,
-    retype,
-    scalarize,
-    simplify,
-    to_inference,
-    track_statistics,
 )
 from .primitives import (
     PRIMITIVES,
@@ -134,26 +110,54 @@ from .primitives import (
     unfold,
     where,
 )
-from .render import (
-    explore,
-    render,
-)
-from .train import (
-    Gap,
-    accuracy,
-    checkpoint,
-    data,
-    explain_gap,
-    fit,
-    load,
-    load_run,
-    optim,
-    predict,
-    recalibrate,
-    save,
-    save_run,
-    schedule,
-)
+from .render import render
+
+if TYPE_CHECKING:
+    from .gradcheck import Report
+    from .passes import (
+        Converted,
+        Dependence,
+        Derivation,
+        Difference,
+        Finding,
+        Folding,
+        InferenceCertificate,
+        Norm,
+        Step,
+        batch_dependence,
+        certify_inference,
+        convert,
+        debias,
+        diff,
+        find_norms,
+        fold,
+        fold_report,
+        lint,
+        prove_equal,
+        prove_zero,
+        retype,
+        scalarize,
+        simplify,
+        to_inference,
+        track_statistics,
+    )
+    from .render import explore
+    from .train import (
+        Gap,
+        accuracy,
+        checkpoint,
+        data,
+        explain_gap,
+        fit,
+        load,
+        load_run,
+        optim,
+        predict,
+        recalibrate,
+        save,
+        save_run,
+        schedule,
+    )
 
 __version__ = "0.1.0"
 
@@ -298,3 +302,13 @@ __all__ = [
     "weighted_var",
     "where",
 ]
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        ".gradcheck": ["Report"],
+        ".render": ["explore"],
+        ".passes": [name for name in passes.__all__ if name in __all__],
+        ".train": [name for name in train.__all__ if name in __all__],
+    },
+)

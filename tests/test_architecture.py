@@ -1,9 +1,12 @@
 """The house rules that a reader relies on: small files, small functions, a light import."""
 
 import ast
+import pkgutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -43,6 +46,36 @@ def test_importing_loads_nothing_heavy():
     code = f"import sys, minigrad; print(sorted({heavy!r} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_importing_loads_no_pass_and_no_page():
+    """They are loaded when they are first asked for."""
+    late = {"passes.simplification", "passes.norms", "passes.linting", "passes.fold_affine"}
+    late |= {"rewrite", "render.scene", "render.page", "train.loop", "gradcheck.check"}
+    names = {f"minigrad.{name}" for name in late}
+    code = f"import sys, minigrad; print(sorted({names!r} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+    assert [name for name in names if import_module(name) is None] == []  # a name that is there
+
+
+PACKAGES = ["minigrad", *(f"minigrad.{p}" for p in ("gradcheck", "passes", "render", "train"))]
+MODULES = {"nn", "checkpoint", "data", "optim", "schedule"}  # meant as modules
+
+
+@pytest.mark.parametrize("package", [import_module(name) for name in PACKAGES], ids=PACKAGES)
+def test_no_public_function_is_hidden_by_a_module(package):
+    """Importing a submodule sets it on its package, over a lazy function of that name."""
+    submodules = {found.name for found in pkgutil.iter_modules(package.__path__)}
+    for name in set(package.__all__) & submodules - MODULES:
+        import_module(f"{package.__name__}.{name}")
+        assert not isinstance(getattr(package, name), ModuleType), name
+
+
+def test_a_lazy_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="'minigrad' has no attribute 'batchnorm'"):
+        mg.batchnorm  # noqa: B018
+    assert {"fold", "optim", "explore"} <= set(dir(mg))
 
 
 def test_models_and_tools_use_the_public_api():

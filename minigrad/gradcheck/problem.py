@@ -12,7 +12,7 @@ from ..backends.feed import Array, by_node, checked
 from ..backends.interpreter import lower
 from ..ir import GradientError, GraphError, Node, depending_on, is_leaf, place, toposort
 from ..ir.markers import collect
-from ..passes.retype import retyped
+from ..passes.precision import retyped
 from ..primitives import initial_value
 
 # Sizes of named dims that were not fed: different, so that no two are mixed up.

@@ -19,7 +19,7 @@ from .fold_plan import NEXT_SCALE, NEXT_SHIFT, PREVIOUS_SCALE, Flow, Pull
 from .fold_rounding import Array, run
 from .fold_rules import STEPS, VIEWS
 from .fold_values import Frozen
-from .retype import retyped
+from .precision import retyped
 
 POINTS = 2
 NUMBERS = "numbers in the place of weights"

@@ -12,7 +12,7 @@ from ..ir import FeedError, Graph, Node, Scope, enter, is_leaf, place, substitut
 from ..primitives import constant, parameter
 from .fold_plan import fixed_nodes
 from .fold_rounding import Array, run
-from .retype import retyped
+from .precision import retyped
 
 # What a computed parameter is called, by the op that reads it.
 _ROLES = {"matmul": "weight", "add": "bias", "sub": "bias", "mul": "scale", "div": "scale"}

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from .._lazy import attach
 from ..ir import FUNCTIONS, Graph, Node
-from ..passes.derivation import Derivation
-from ..passes.diff_graphs import Difference
-from .derivation import compose_derivation
-from .difference import compose_difference
-from .dot import dot_text
-from .output import Drawing, format_of
-from .page import Page, explore
-from .picture import Picture
-from .scene import View, compose
-from .zoom import compose_zoom
+
+if TYPE_CHECKING:
+    from ..passes import Derivation, Difference
+    from .output import Drawing
+    from .page import Page, explore
+    from .picture import Picture
+    from .scene import View
 
 __all__ = ["Drawing", "Page", "explore", "render"]
+
+__getattr__, __dir__ = attach(__name__, {".output": ["Drawing"], ".page": ["Page", "explore"]})
 
 
 def render(
@@ -69,6 +69,10 @@ def render(
     >>> drawing.dot.count("n0 -> n1")  # both operands of x * x
     2
     """
+    from .dot import dot_text
+    from .output import Drawing, format_of
+    from .scene import View
+
     if path is not None:
         format_of(path)
     view = View(region, gradients, values, depth, tuple(expand), limit, simplify)
@@ -84,13 +88,23 @@ def _picture(
     view: View,
     zoom: Node | str | None,
 ) -> Picture:
+    from ..passes import Derivation, Difference
+
     if isinstance(graph, Difference):
+        from .difference import compose_difference
+
         return compose_difference(graph, view)
     if isinstance(graph, Derivation):
+        from .derivation import compose_derivation
+
         return compose_derivation(graph)
     drawn = graph if isinstance(graph, Graph) else Graph((), graph)  # type: ignore[arg-type]
     if zoom is not None:
+        from .zoom import compose_zoom
+
         return compose_zoom(drawn, zoom, view)
+    from .scene import compose
+
     return compose(drawn, view)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from ..autodiff import vjp
 from ..backends import evaluate
 from ..ir import Graph, GraphError, Node, building, is_leaf, place
-from ..passes.scalarize import scalar_feed, scalarize
+from ..passes.scalars import scalar_feed, scalarize
 from ..primitives import constant
 from ..primitives.leaf import INPUT
 from .boxes import Draft

@@ -26,7 +26,7 @@ from ..backends import State, evaluate
 from ..ir import Graph, GraphError, Node, is_leaf, toposort
 from ..passes import retype, to_inference
 from ..primitives import constant
-from .recalibrate import Feeds, Probe, feeds_of
+from .recalibration import Feeds, Probe, feeds_of
 from .tracked import Tracked, frozen_graph, tracked_states
 
 Array: TypeAlias = np.ndarray[Any, Any]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.passes.scalarize import scalar_feed
+from minigrad.passes.scalars import scalar_feed
 
 FILE = Path(__file__).parents[2] / "models" / "micrograd_demo.py"
 spec = importlib.util.spec_from_file_location("micrograd_demo", FILE)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.passes.scalarize import scalar_feed
+from minigrad.passes.scalars import scalar_feed
 
 N, C = 7, 4
 EPS = 1e-3

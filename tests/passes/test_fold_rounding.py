@@ -7,7 +7,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.passes.fold_rounding import BOUNDS, run
-from minigrad.passes.retype import retyped
+from minigrad.passes.precision import retyped
 from minigrad.primitives import PRIMITIVES
 
 UNIT = 2.0**-24

@@ -9,7 +9,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.passes.scalarize import scalar_feed
+from minigrad.passes.scalars import scalar_feed
 
 X, Y = (2, 3), (3, 2)
 Build = Callable[[mg.Node, mg.Node], mg.Node]

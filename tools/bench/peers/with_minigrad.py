@@ -14,7 +14,7 @@ from cases import DECAY, EPS, GROUPS, PENALTY, RMS_EPS, Case, Feed, axes, beside
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.passes.scalarize import scalar_feed
+from minigrad.passes.scalars import scalar_feed
 
 from . import Run, Setting, weights_of
 
