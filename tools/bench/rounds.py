@@ -104,7 +104,8 @@ def _environment(setting: Setting) -> dict[str, str]:
     more = {"JAX_PLATFORMS": "cpu"}
     if setting.cache:
         more["NUMBA_CACHE_DIR"] = setting.cache
-    return {**os.environ, **threads, **more}
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, **threads, **more}  # a checkout compiles its modules once, as an installed peer
 
 
 def measure(case: Case, peers: Iterable[str], setting: Setting, rounds: int) -> dict[str, Entry]:
