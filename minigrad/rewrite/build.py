@@ -278,7 +278,7 @@ class Builder:
     ) -> None:  # fmt: skip
         """Append the mean of ``inner``, or its sum where ``n`` stands outside."""
         row: Any = MEAN
-        poly = self.normal.mean({inside: scale}, frozenset(atom.reduced), {}, atom.rank)
+        poly = self.normal.mean({inside: scale}, frozenset(atom.reduced), atom.rank)
         if self._has_size(left, atom, exponent):
             row = SUM
             ((size, static),) = self.normal.size(atom.sizes).items()

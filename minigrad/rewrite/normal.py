@@ -10,7 +10,7 @@ what a simplified graph is built from; *deep* multiplies everything out, which d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -50,6 +50,7 @@ class Normal:
     kept: set[Node] = field(default_factory=set)
     fired: set[str] = field(default_factory=set)
     atom_of: dict[Node, int] = field(default_factory=dict)  # nodes that are atoms themselves
+    means: dict[Any, tuple[Poly, frozenset[str]]] = field(default_factory=dict)  # of monomials
 
     def read(self, roots: Iterable[Node]) -> None:
         """Find the polynomial of every node that the roots need."""
@@ -153,40 +154,63 @@ class Normal:
         where = dict(zip(atom.home, places, strict=True))
         return self.ring.moved(atom.content[0], lambda p: where.get(p, p))
 
-    def mean(self, poly: Poly, axes: frozenset[int], sizes: Mapping[int, Any], rank: int) -> Poly:
+    def mean(self, poly: Poly, axes: frozenset[int], rank: int) -> Poly:
         """The mean over ``axes``, linear, invariant factors outside; places stay."""
         if len(poly) > 1:
             self.fired.add("linearity of the mean")
         total: Poly = ZERO
         for monomial, coefficient in poly.items():
-            total = plus(total, self._mean_of(monomial, coefficient, axes, sizes, rank))
+            found, laws = self._mean_of(monomial, axes, rank)
+            self.fired |= laws
+            total = plus(total, found, coefficient)
         return total
 
-    def _mean_of(
-        self, monomial: Any, scale: Number, axes: frozenset[int], sizes: Mapping[int, Any],
-        rank: int,
-    ) -> Poly:  # fmt: skip
-        ring = self.ring
-        inside = tuple([(f, e) for f, e in monomial if not axes.isdisjoint(ring.factors[f][1])])
-        outside = tuple([(f, e) for f, e in monomial if axes.isdisjoint(ring.factors[f][1])])
+    def _mean_of(self, *of: Any) -> tuple[Poly, frozenset[str]]:
+        """The mean of a monomial, and by which laws; what sums in sums hold comes first."""
+        waiting = [of]
+        while waiting:
+            monomial, axes, rank = term = waiting[-1]
+            inside = self._varying(monomial, axes)
+            content: Poly = self.content(inside[0][0]) if self._is_sum(inside) else ZERO
+            axes &= self.ring.places(inside)
+            missing = [(m, axes, rank) for m in content if (m, axes, rank) not in self.means]
+            if missing and term not in self.means:
+                waiting += missing
+                continue
+            waiting.pop()
+            if term not in self.means:
+                before, self.fired = self.fired, set()
+                mean = self._averaged(monomial, inside, content, axes, rank)
+                self.means[term] = mean, frozenset(self.fired)
+                self.fired = before
+        return self.means[of]
+
+    def _averaged(
+        self, monomial: Monomial, inside: Monomial, content: Poly, axes: frozenset[int], rank: int
+    ) -> Poly:
+        outside = tuple([term for term in monomial if term not in inside])
         if not inside:
             self.fired.add("mean of an invariant")
-            return {outside: scale}
+            return {outside: 1}
         if outside:
             self.fired.add("invariant factor of a mean")
-        axes = axes & ring.places(inside)
-        if len(inside) == 1 and inside[0][1] == 1:
-            atom = ring.of(inside[0][0])
-            if atom.kind == "sum":
-                whole_mean = self.mean(self.content(inside[0][0]), axes, sizes, rank)
-                if len(whole_mean) <= 1:
-                    self.fired.add("mean of a sum")
-                    return times({outside: scale}, whole_mean)
-            if atom.kind == "mean":
-                self.fired.add("mean of means")
-                inside, axes, rank = self._merged(inside[0][0], axes, rank)
-        found = self.mean_atom(inside, axes, rank)
-        return times({outside: scale}, self.single(found))
+        if content:
+            whole_mean = self.mean(content, axes, rank)
+            if len(whole_mean) <= 1:
+                self.fired.add("mean of a sum")
+                return times({outside: 1}, whole_mean)
+        elif len(inside) == 1 and inside[0][1] == 1 and self.ring.of(inside[0][0]).kind == "mean":
+            self.fired.add("mean of means")
+            inside, axes, rank = self._merged(inside[0][0], axes, rank)
+        return times({outside: 1}, self.single(self.mean_atom(inside, axes, rank)))
+
+    def _varying(self, monomial: Monomial, axes: frozenset[int]) -> Monomial:
+        """The factors that vary along some of ``axes``."""
+        factors = self.ring.factors
+        return tuple([term for term in monomial if not axes.isdisjoint(factors[term[0]][1])])
+
+    def _is_sum(self, monomial: Monomial) -> bool:
+        return len(monomial) == 1 == monomial[0][1] and self.ring.of(monomial[0][0]).kind == "sum"
 
     def _merged(self, factor: int, axes: frozenset[int], rank: int) -> Any:
         """The inside of a mean of a mean, and the axes of both."""

@@ -141,7 +141,7 @@ def _reduction(normal: Normal, node: Node) -> Poly:
     axes = frozenset([a - rank for a in axis])
     if 0 in [x.type.shape[a] for a in axis]:
         return opaque(normal, node)
-    total = normal.mean(normal.poly[x], axes, {}, rank)
+    total = normal.mean(normal.poly[x], axes, rank)
     if node.prim.name == "sum":
         normal.fired.add("sum is n means")
         for a in axis:
