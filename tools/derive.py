@@ -19,13 +19,13 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import minigrad as mg
+from minigrad.ir.files import write_whole
 
 NOTES = Path(__file__).resolve().parent / "notes"
 EPS = 1e-3
@@ -212,7 +212,7 @@ def write(name: str, subject: Subject, folder: Path) -> Path:
         graph = mg.Graph((), dict(zip(("y", "dx"), nodes, strict=True)))
         mg.render(graph, folder / pictures[label], gradients=True)
     target = folder / f"{name}.md"
-    _replace(target, "\n".join(_lines(name, subject, derivation, pictures)) + "\n")
+    write_whole(target, "\n".join(_lines(name, subject, derivation, pictures)) + "\n")
     return target
 
 
@@ -240,12 +240,6 @@ def _lines(
         yield f"## {claim.words}"
         yield ""
         yield proof.markdown()
-
-
-def _replace(target: Path, text: str) -> None:
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(target)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

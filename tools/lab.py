@@ -30,11 +30,12 @@ from pathlib import Path
 import numpy as np
 
 import minigrad as mg
+from minigrad.ir.files import write_whole
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from lab import EXPERIMENTS, timed  # the folder beside this file
-from lab.report import Entry, atomic, write
+from lab.report import Entry, write
 from lab.result import Result, Settings
 
 QUICK_SEEDS, FULL_SEEDS = 4, 8
@@ -118,9 +119,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     seconds = time.perf_counter() - begin
     written = write(args.out, entries, facts(settings, seconds))
     if args.pictures:
+        args.pictures.mkdir(parents=True, exist_ok=True)
         for plot in (plot for _, result, _ in entries for plot in result.plots):
             written.append(args.pictures / f"lab_{plot.name}.svg")
-            atomic(written[-1], plot.svg)
+            write_whole(written[-1], plot.svg)
     print(f"{len(written)} files in {args.out.resolve()}: open {args.out / 'index.html'}")
     print(f"{seconds:.0f} s in all")
 

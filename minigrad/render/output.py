@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from ..ir import GraphError
+from ..ir.files import write_whole
 from .picture import Picture
 from .plain import mermaid_text, plain_text
 
@@ -55,25 +55,18 @@ class Drawing:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a file; its suffix says the format. A file of that name is replaced whole."""
-        write_whole(path, self.image(format_of(path)), "render")
+        write_picture(path, self.image(format_of(path)), "render")
 
     def _repr_svg_(self) -> str:
         return self.svg
 
 
-def write_whole(path: str | os.PathLike[str], content: bytes, asked: str) -> None:
+def write_picture(path: str | os.PathLike[str], content: bytes, asked: str) -> None:
     """Write a file, or leave the one of that name as it was; GraphError if it cannot be."""
-    target, temporary = Path(path), ""
     try:
-        handle, temporary = tempfile.mkstemp(prefix=".minigrad", dir=target.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
+        write_whole(path, content)
     except OSError as error:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
-        raise GraphError(f"{asked}: cannot write {target}: {error.strerror}") from error
+        raise GraphError(f"{asked}: cannot write {path}: {error.strerror}") from error
 
 
 def format_of(path: str | os.PathLike[str]) -> str:

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..backends import State
 from ..ir import CheckpointError, Graph, TensorType
+from ..ir.files import write_whole
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 DIGEST = "minigrad.sha256"
@@ -47,7 +46,7 @@ def save(
     kept = dict(metadata or {})
     kept[DIGEST] = _digest(arrays, kept)
     try:
-        _replace(Path(path), to_bytes(arrays, kept))
+        write_whole(path, to_bytes(arrays, kept))
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written: {error.strerror or error}") from None
 
@@ -105,33 +104,6 @@ def matched(state: State, graph: Graph, source: str = "the state", *, extra: boo
     if problems:
         raise CheckpointError(f"{source} belongs to another graph; {'; '.join(problems)}")
     return {name: state[name] for name in wanted}
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Put ``data`` at ``path`` in one step, as seen by any reader and after any crash."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, path.stat().st_mode if path.exists() else 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
-    if hasattr(os, "O_DIRECTORY"):  # the rename itself reaches the disk with its directory
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _digest(arrays: Mapping[str, np.ndarray[Any, Any]], metadata: Mapping[str, str]) -> str:

@@ -31,8 +31,9 @@ import numpy as np
 from ..autodiff import grad
 from ..backends import compile
 from ..ir import CheckpointError, Graph, GraphError, Node, consumers, is_leaf, toposort
+from ..ir.files import write_whole
 from ..primitives import reshape, sqrt, sum
-from .checkpoint import PathLike, _replace
+from .checkpoint import PathLike
 from .data import Dataset
 
 FORMAT = "minigrad.record/1"
@@ -145,7 +146,7 @@ def save_record(path: PathLike, recording: Recording) -> None:
     else:
         raise CheckpointError(f"{path}: a recording is an .npz or a .jsonl file")
     try:
-        _replace(target, content)
+        write_whole(target, content)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written: {error.strerror or error}") from None
 

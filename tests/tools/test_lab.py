@@ -233,15 +233,6 @@ def test_markdown_escapes_text_and_names_its_plots(part, tmp_path):
         assert len(re.findall(r"(?<!\\)\|", row)) in (3, 4)
 
 
-def test_a_report_is_written_whole_or_not_at_all(part, tmp_path, monkeypatch):
-    report = part("report")
-    (tmp_path / "page").write_text("old")
-    monkeypatch.setattr(report.os, "replace", lambda *a: (_ for _ in ()).throw(OSError("full")))
-    with pytest.raises(OSError, match="full"):
-        report.atomic(tmp_path / "page", "new")
-    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("page", "old")]
-
-
 def test_the_same_figure_is_the_same_bytes(part):
     assert entry(part)[1].plots[0].svg == entry(part)[1].plots[0].svg
 

@@ -11,10 +11,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from results import Results, write_whole
+from results import Results
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from minigrad.ir.files import write_whole
 
 US = "minigrad"
 BUSY = 0.15  # share of the processors that others may use; above it a case is marked

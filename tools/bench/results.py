@@ -12,13 +12,14 @@ import json
 import os
 import platform
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from minigrad.ir.files import write_whole
 
 Results = dict[str, Any]
 
@@ -85,19 +86,6 @@ def save(path: Path, results: Results) -> None:
     """Write the file in one go: a reader sees the old one or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(results, indent=1) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Replace a text file by another in one step."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(name, path.stat().st_mode & 0o777 if path.exists() else 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 def _cpu_model() -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import html
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from minigrad.ir.files import write_whole
 
 from .result import Experiment, Result, Table
 
@@ -25,31 +25,18 @@ INTRODUCTION = (
 
 def write(out: Path, entries: Sequence[Entry], facts: str) -> list[Path]:
     """Write ``index.html``, ``report.md`` and ``plots/*.svg`` below ``out``; the files written."""
+    (out / "plots").mkdir(parents=True, exist_ok=True)
     written = []
     for plot in (plot for _, result, _ in entries for plot in result.plots):
         written.append(out / "plots" / f"{plot.name}.svg")
-        atomic(written[-1], plot.svg)
+        write_whole(written[-1], plot.svg)
     for name, text in (
         ("index.html", as_html(entries, facts)),
         ("report.md", as_markdown(entries, facts)),
     ):
-        atomic(out / name, text)
+        write_whole(out / name, text)
         written.append(out / name)
     return written
-
-
-def atomic(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 # --- Markdown ----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..output import write_whole
+from ..output import write_picture
 
 SCRIPTS = ("layout.js", "route.js", "draw.js", "panel.js", "record.js", "page.js", "keys.js")
 _UNSAFE: dict[str, str | int | None] = {
@@ -37,7 +37,7 @@ class Page:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file; one of that name is replaced whole. GraphError if it cannot be."""
-        write_whole(path, self.html.encode("utf-8"), "explore")
+        write_picture(path, self.html.encode("utf-8"), "explore")
 
     def _repr_html_(self) -> str:
         """An iframe, so that the page's style and keys stay its own."""
