@@ -212,8 +212,15 @@ def rebuild(node: Node, inputs: tuple[Node, ...], attrs: Mapping[str, Any] | Non
     return _new_node(node.prim, inputs, attrs, type_, node.scope, node.source)
 
 
+def node_key(node: Node, inputs: tuple[Node, ...]) -> Hashable:
+    """What is equal for equal ops on the very same operands."""
+    return node.prim, inputs, attrs_key(node.attrs) if node.attrs else ()
+
+
 def attrs_key(attrs: Mapping[str, Any]) -> Hashable:
     """Static arguments as a key: equal for equal bytes, of the same types."""
+    if not attrs:
+        return ()
     return tuple([(name, _hashable(attrs[name])) for name in sorted(attrs)])
 
 

@@ -18,18 +18,18 @@ def toposort(roots: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node]:
     ['input', 'exp', 'mul']
     """
     order: list[Node] = []
-    done: dict[Node, bool] = dict.fromkeys(stop, True)
-    stack = list(roots)[::-1]
+    seen = set(stop)
+    stack: list[Node | None] = [*roots][::-1]
     while stack:
         node = stack.pop()
-        finished = done.get(node)
-        if finished is None:
-            done[node] = False
-            stack.append(node)
-            stack.extend([operand for operand in node.inputs[::-1] if operand not in done])
-        elif not finished:
-            done[node] = True
-            order.append(node)
+        if node is None:  # what the node below needs is in the order
+            order.append(stack.pop())  # type: ignore[arg-type]
+        elif node not in seen:
+            seen.add(node)
+            if node.inputs:
+                stack += (node, None, *node.inputs[::-1])
+            else:
+                order.append(node)
     return order
 
 

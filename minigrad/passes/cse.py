@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 
-from ..ir import Node, attrs_key, is_leaf, rebuild, toposort
+from ..ir import Node, is_leaf, node_key, rebuild, toposort
 
 
 def share(roots: Iterable[Node]) -> list[Node]:
@@ -23,14 +23,13 @@ def share(roots: Iterable[Node]) -> list[Node]:
     first: dict[Hashable, Node] = {}
     mapped: dict[Node, Node] = {}
     for node in toposort(roots):
-        inputs = tuple([mapped[operand] for operand in node.inputs])
         if is_leaf(node) and node.prim.name != "constant":
             mapped[node] = node
             continue
-        key = (node.prim, tuple(map(id, inputs)), node.type, attrs_key(node.attrs))
+        inputs = tuple([mapped[operand] for operand in node.inputs])
+        key = node_key(node, inputs)
         found = first.get(key)
         if found is None:
-            same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
-            found = first[key] = node if same else rebuild(node, inputs)
+            found = first[key] = node if inputs == node.inputs else rebuild(node, inputs)
         mapped[node] = found
     return [mapped[root] for root in roots]

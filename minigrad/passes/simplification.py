@@ -24,7 +24,7 @@ from ..ir import (
     toposort,
 )
 from ..rewrite.build import Builder
-from ..rewrite.cost import cost, cost_of
+from ..rewrite.cost import cheapest, cost_of
 from ..rewrite.driver import rewrite
 from ..rewrite.formula import LATEX, TEXT, Style, formula
 from ..rewrite.normal import Normal
@@ -137,7 +137,8 @@ def derived(
     plain = Simplification(list(roots), frozenset())
     plain.normal.ring.positive = positive
     results = dict(zip(roots, plain.run(), strict=True))
-    wanted = frozenset([n for n in names.text if n.scope.order > _first(roots)])
+    first = _first(toposort(roots))
+    wanted = frozenset([n for n in names.text if n.scope.order > first])
     run = Simplification(list(roots), frozenset(), told=True, results=results, named=wanted)
     run.normal.ring.positive = positive
     new = run.run()
@@ -156,15 +157,15 @@ def derived(
     return new, steps
 
 
-def _first(roots: Sequence[Node]) -> int:
+def _first(nodes: Sequence[Node]) -> int:
     """The order of the forward nodes."""
-    return min((n.scope.order for n in toposort(roots)), default=0)
+    return min([n.scope.order for n in nodes], default=0)
 
 
 def definitions(names: Names, roots: Sequence[Node]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What the names of forward nodes stand for, in text and LaTeX, as far as roots need them."""
     order = [n for n in toposort(roots) if n in names.text and not is_leaf(n)]
-    forward = min((n.scope.order for n in order), default=0)
+    forward = _first(order)
     order = [n for n in order if n.scope.order == forward]
     first = {names.text[n]: n for n in reversed(order)}
     chosen = [n for n in order if first[names.text[n]] is n]
@@ -197,7 +198,7 @@ def simplified(roots: Sequence[Node], pinned: Iterable[Node] = ()) -> list[Node]
             return roots if pinned else share(roots)
         local = roots if pinned else share(rewrite(roots, RULES))
         found = Simplification(local, pinned).run()
-        return min(found, local, roots, key=cost)
+        return cheapest(found, local, roots)
 
 
 @dataclass(slots=True)
@@ -224,10 +225,10 @@ class Simplification:
     def run(self) -> list[Node]:
         """What the roots became."""
         order = toposort(self.roots)
-        self.normal.read(self.roots)
+        self.normal.read_in_order(order)
         fixed = depending_on(order, self.pinned) if self.pinned else set()
         wanted = self._wanted(order)
-        first = _first(self.roots)
+        first = _first(order)
         with building():
             for node in order:
                 HERE.scope, HERE.source = node.scope, node.source

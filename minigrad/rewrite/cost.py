@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 
 from ..ir import Kind, Node, Shape, is_leaf, toposort
 
@@ -28,6 +29,19 @@ def cost(roots: Iterable[Node]) -> float:
     return sum(cost_of(node) for node in toposort(roots))
 
 
+def cheapest(*forms: list[Node]) -> list[Node]:
+    """The first of the cheapest forms; nodes that two forms share are not looked at."""
+    best = forms[0]
+    order = toposort(best)
+    for form in forms[1:]:
+        if form == best:
+            continue
+        other = toposort(form)
+        if _besides(other, order) < _besides(order, other):
+            best, order = form, other
+    return best
+
+
 def cost_of(node: Node) -> float:
     """The cost of one op, its operands apart."""
     if is_leaf(node):
@@ -42,6 +56,13 @@ def cost_of(node: Node) -> float:
     return OP + max([elements(i.type.shape) for i in (node, *node.inputs)])
 
 
+def _besides(order: list[Node], known: list[Node]) -> float:
+    """The cost of the nodes of ``order`` that are not known."""
+    apart = set(known)
+    return sum([cost_of(node) for node in order if node not in apart])
+
+
+@lru_cache(1024)
 def elements(shape: Shape) -> float:
     """How many elements a shape has, a named dim taken as `NOMINAL`."""
     return float(math.prod([NOMINAL if isinstance(dim, str) else dim for dim in shape]))

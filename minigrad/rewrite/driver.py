@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..ir import HERE, Node, building, rebuild, toposort
+from ..ir import HERE, Node, Primitive, building, rebuild, toposort
 from .cost import cost
 from .rule import Rule
 
@@ -46,11 +46,8 @@ def rewrite(
     >>> y is x, len(log)
     (True, 2)
     """
-    index: dict[str, list[Rule]] = {}
-    for rule in rules:
-        index.setdefault(rule.pattern.prim.name, []).append(rule)
     log = [] if log is None else log
-    run = _Run(index, log, len(log))
+    run = _Run(tuple(rules), log, len(log))
     with building():
         order = toposort(roots)
         run.bound = FIRINGS * len(order) + 100
@@ -61,7 +58,7 @@ def rewrite(
 
 @dataclass
 class _Run:
-    index: dict[str, list[Rule]]
+    rules: Sequence[Rule]
     log: list[Firing]
     start: int
     bound: int = 0
@@ -69,6 +66,7 @@ class _Run:
     def __post_init__(self) -> None:
         self.normal: dict[Node, Node] = {}
         self.finished: set[Node] = set()  # no rule applies to these, nor below them
+        self.index: dict[tuple[Primitive, ...], list[Rule]] = {}  # by the ops of root and operands
 
     def to_normal(self, node: Node) -> Node:
         """``node``, whose operands are in normal form, brought to normal form itself."""
@@ -109,8 +107,10 @@ class _Run:
     def _fire(self, node: Node) -> Node | None:
         if len(self.log) - self.start >= self.bound:
             return None
-        HERE.scope, HERE.source = node.scope, node.source
-        for rule in self.index.get(node.prim.name, ()):
+        rules = self._fitting(node)
+        if rules:
+            HERE.scope, HERE.source = node.scope, node.source
+        for rule in rules:
             after = rule.apply(node)
             if after is None or after is node:
                 continue
@@ -120,8 +120,16 @@ class _Run:
             return after
         return None
 
+    def _fitting(self, node: Node) -> list[Rule]:
+        """The rules that can apply to such an op of such operands."""
+        ops = (node.prim, *[i.prim for i in node.inputs])
+        found = self.index.get(ops)
+        if found is None:
+            root, *operands = [prim.name for prim in ops]
+            found = self.index[ops] = [r for r in self.rules if r.fits(root, operands)]
+        return found
+
 
 def _on(node: Node, mapped: dict[Node, Node]) -> Node:
     inputs = tuple([mapped.get(i, i) for i in node.inputs])
-    same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
-    return node if same else rebuild(node, inputs)
+    return node if inputs == node.inputs else rebuild(node, inputs)

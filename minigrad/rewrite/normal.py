@@ -10,7 +10,7 @@ what a simplified graph is built from; *deep* multiplies everything out, which d
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -54,7 +54,10 @@ class Normal:
 
     def read(self, roots: Iterable[Node]) -> None:
         """Find the polynomial of every node that the roots need."""
-        order = toposort(roots, stop=self.poly)
+        self.read_in_order(toposort(roots, stop=self.poly))
+
+    def read_in_order(self, order: Sequence[Node]) -> None:
+        """Find the polynomials of nodes, which stand behind their operands."""
         if not self.deep:
             self.kept |= _kept_sums(order)
         for node in order:
@@ -268,9 +271,9 @@ class Normal:
         return powers.power_of_product(self, monomial, coefficient, exponent)
 
 
-def _kept_sums(order: list[Node]) -> set[Node]:
+def _kept_sums(order: Sequence[Node]) -> set[Node]:
     """Sums of the forward graph that something multiplies or raises: they stay whole."""
-    first = min((n.scope.order for n in order), default=0)
+    first = min([n.scope.order for n in order], default=0)
     uses = consumers(order)
     return {
         node

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import enum
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -62,39 +62,21 @@ class Rule:
     @cached_property
     def pattern(self) -> Node:
         """The left side over variables."""
-        return self.left(*[variable(name) for name in inspect.signature(self.left).parameters])
+        return self.left(*[variable(name) for name in _parameters(self.left)])
 
-    @cached_property
-    def operands(self) -> tuple[tuple[int, frozenset[str]], ...]:
-        """Which ops the operands at some positions must be, for a quick no."""
-        if self.pattern.prim.name in COMMUTATIVE:
-            return ()
-        return tuple(
-            [
-                (position, _names(operand))
-                for position, operand in enumerate(self.pattern.inputs)
-                if operand.prim is not VARIABLE
-            ]
+    def fits(self, op: str, operands: Sequence[str]) -> bool:
+        """Whether a node with these ops at its root and its operands can be the left side."""
+        if op != self.pattern.prim.name or len(operands) != len(self.pattern.inputs):
+            return False
+        wanted = [_ops(operand) for operand in self.pattern.inputs]
+        orders = [operands, operands[::-1]] if op in COMMUTATIVE else [operands]
+        return any(
+            all(not names or name in names for names, name in zip(wanted, order, strict=True))
+            for order in orders
         )
-
-    @cached_property
-    def needs(self) -> tuple[frozenset[str], ...]:
-        """Ops of which a commutative pattern needs one among the operands."""
-        if self.pattern.prim.name not in COMMUTATIVE:
-            return ()
-        return tuple([_names(i) for i in self.pattern.inputs if i.prim is not VARIABLE])
 
     def match(self, node: Node) -> Mapping[str, Node] | None:
         """What the variables stand for when the left side is ``node``; None when it is not."""
-        inputs = node.inputs
-        if node.prim.name != self.pattern.prim.name or len(inputs) != len(self.pattern.inputs):
-            return None
-        for position, names in self.operands:
-            if inputs[position].prim.name not in names:
-                return None
-        for names in self.needs:
-            if not any(i.prim.name in names for i in inputs):
-                return None
         for bound in matches(self.pattern, node):
             if self.when is None or _call(self.when, bound, node):
                 return bound
@@ -113,15 +95,21 @@ class Rule:
         return after if after.type == node.type else broadcast_to(after, node.type.shape)
 
 
-def _names(pattern: Node) -> frozenset[str]:
-    """The ops that a pattern may be the result of."""
+def _ops(pattern: Node) -> tuple[str, ...]:
+    """The ops that a pattern may be the result of; none where it may be any."""
     name = pattern.prim.name
-    return frozenset({name, "broadcast_to"} if name == "constant" else {name})
+    if pattern.prim is VARIABLE:
+        return ()
+    return (name, "broadcast_to") if name == "constant" else (name,)
 
 
 def _call(function: Callable[..., Any], bound: Mapping[str, Node], root: Node) -> Any:
-    known = {**bound, "root": root}
-    return function(**{name: known[name] for name in inspect.signature(function).parameters})
+    return function(*[root if n == "root" else bound[n] for n in _parameters(function)])
+
+
+@lru_cache(1024)
+def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(function).parameters)
 
 
 _FLOAT = TensorType((), np.dtype(np.float64))
