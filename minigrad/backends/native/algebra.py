@@ -6,17 +6,19 @@ Three rules make that chain shorter:
 * **factor**: ``sum(a * v)`` is ``a * sum(v)`` where ``a`` does not vary along the axes, and a sum
   of such terms is summed term by term. So a reduction that waited for ``a`` waits no longer.
 * **shift**: ``mean((x - mean(x))**2)`` is ``mean(d**2) - mean(d)**2`` for ``d = x - s`` with any
-  ``s`` that does not vary. So that nothing cancels, ``s`` is the median of three elements along
-  the axes, the first, the middle and the last: one that lies far off does no harm. It is used
-  where a block does not stay in the cache; elsewhere two passes cost one (`CACHED`).
+  ``s`` that does not vary. So that nothing cancels, ``s`` is near the mean: the median of three
+  medians of three elements each, of which one that lies far off does no harm. The mean itself is
+  ``s + mean(d)``, or ``mean(x)`` where that is the smaller sum. Both sums are taken in one pass.
+  It is used where a block does not stay in the cache; elsewhere two passes cost one (`CACHED`).
 * **stack**: a stack of products summed over the stack is one product of longer rows.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...ir import (
@@ -31,6 +33,7 @@ from ...ir import (
 )
 from ...ir.scope import HERE
 from ...passes.cse import share
+from ...primitives import abs as magnitude
 from ...primitives import (
     broadcast_to,
     count,
@@ -38,14 +41,15 @@ from ...primitives import (
     minimum,
     reshape,
     sum,
+    where,
 )
 from ...primitives.reduce import reduced_shape
 from .access import reduces_nothing
+from .views import LAST
 
 CACHED = 1 << 13  # elements of a block that a second pass finds in the nearest cache
 _MOST_TERMS = 12
 
-FIRST, MIDDLE, LAST = 0, 1, 2
 
 ELEMENT = Primitive(
     "element", Kind.VIEW, None,
@@ -84,6 +88,16 @@ class _Term:
         )
 
 
+def _collected(terms: Iterable[_Term]) -> list[_Term]:
+    """Like terms as one."""
+    found: dict[tuple[frozenset[tuple[Node, int]], ...], _Term] = {}
+    for term in terms:
+        key = tuple(frozenset(Counter(part).items()) for part in (term.steady, term.varying))
+        number = term.number + (found[key].number if key in found else 0)
+        found[key] = replace(term, number=number)
+    return list(found.values())
+
+
 class _Rewriter:
     """One walk over a graph; the first finds which means to shift, the second shifts them."""
 
@@ -93,6 +107,7 @@ class _Rewriter:
         self.levels: dict[Node, int] = {}
         self.sources: dict[Node, tuple[Node, Node]] = {}  # a new mean -> the old one, its operand
         self.parts: dict[Node, tuple[Node, Node]] = {}  # a shifted mean -> d, mean(d)
+        self.middles: dict[Node, Node] = {}  # mean(d) -> d
 
     def rule(self, node: Node, inputs: tuple[Node, ...]) -> Node:
         if is_leaf(node):
@@ -139,7 +154,7 @@ class _Rewriter:
         if terms is None or any(self.level(v) >= top > 0 for t in terms for v in t.varying):
             terms = [_Term(varying=(x,))]
         total: Node | None = None
-        for term in terms:
+        for term in _collected([self.as_a_sum(term) for term in terms]):
             value = self.summed(term, x, axis)
             total = value if total is None else total + value
         assert total is not None
@@ -149,6 +164,14 @@ class _Rewriter:
         if x.prim.name == "pow" and _exponent(x) == 2.0 and len(terms) > 1:
             total = maximum(total, 0)  # what a sum of squares is, whatever was rounded
         return total if node.attrs["keepdims"] else reshape(total, node.type.shape)
+
+    def as_a_sum(self, term: _Term) -> _Term:
+        """``sum(m)`` is ``sum(d)`` where ``m`` is ``mean(d)``."""
+        for k, factor in enumerate(term.steady if not term.varying else ()):
+            if factor in self.middles:
+                rest = term.steady[:k] + term.steady[k + 1 :]
+                return _Term(term.number, rest, (self.middles[factor],))
+        return term
 
     def summed(self, term: _Term, x: Node, axis: tuple[int, ...]) -> Node:
         """The sum of one term, its reduced dims kept."""
@@ -164,14 +187,24 @@ class _Rewriter:
         return value if term.number == 1.0 else value * term.number
 
     def shift(self, node: Node) -> Node:
-        """``mean(x)`` as ``s + mean(d)``, ``d = x - s``."""
+        """``mean(x)`` as ``s + mean(d)``, ``d = x - s``; as ``mean(x)`` where 0 is nearer to it.
+
+        The rounding of a sum grows with what is summed. And ``x - s`` must not be rounded to the
+        same side for all ``x``: with no digits of its own below those of ``x``, ``s`` leaves that
+        to ``x``.
+        """
         x, axis = node.inputs[0], node.attrs["axis"]
-        a, b, c = (ELEMENT(x, axis=axis, which=which) for which in (FIRST, MIDDLE, LAST))
-        shift = maximum(minimum(a, b), minimum(maximum(a, b), c))
+        some = [ELEMENT(x, axis=axis, which=which) for which in range(LAST + 1)]
+        a, b, c = (_median(*some[k::3]) for k in range(3))
+        coarse = 4 * (magnitude(a) + magnitude(b) + magnitude(c))
+        shift = (_median(a, b, c) + coarse) - coarse
         d = x - shift
-        middle = sum(d, axis, keepdims=True) / count(x, axis)
-        centre = shift + middle
+        number = count(x, axis)
+        plain = sum(x, axis, keepdims=True) / number
+        middle = sum(d, axis, keepdims=True) / number
+        centre = where(magnitude(middle) <= magnitude(plain), shift + middle, plain)
         self.parts[centre] = d, middle
+        self.middles[middle] = d
         self.sources[centre] = node, x
         return centre if node.attrs["keepdims"] else reshape(centre, node.type.shape)
 
@@ -315,6 +348,10 @@ def _viewed(node: Node) -> Node:
     while node.prim.name in ("reshape", "broadcast_to"):
         node = node.inputs[0]
     return node
+
+
+def _median(a: Node, b: Node, c: Node) -> Node:
+    return maximum(minimum(a, b), minimum(maximum(a, b), c))
 
 
 def _exponent(node: Node) -> float | None:

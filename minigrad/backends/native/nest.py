@@ -7,6 +7,7 @@ which lie evenly in memory everywhere can become one loop.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
 import numpy as np
 
@@ -46,7 +47,8 @@ class _Writer(Scribe):
         for task in self.kernel.partial:
             if task.node in self.sums:
                 name = self.pointer(self.names.parts[task.node], accumulator(task.node))
-                self.line(f"{name}[thread * {slot_of(task.node)}] = {self.sums[task.node]}")
+                total = narrowed(self.sums[task.node], task.node)
+                self.line(f"{name}[thread * {slot_of(task.node)}] = {total}")
         dims = sorted({name for line in self.lines for name in DIM.findall(line)})
         return Text(self.lines, self.pointers, dims, self.reads, self.written)
 
@@ -62,8 +64,7 @@ class _Writer(Scribe):
         self.line(f"{name}[z] = {initial(node)}")
         self.depth -= 1
         if self.is_full(task):
-            self.sums[node] = self.fresh("total")
-            self.line(f"{self.sums[node]} = {initial(node)}")
+            self.sums[node] = self.total_line(task)
 
     def is_full(self, task: Task) -> bool:
         return slot_of(task.node) is SCALAR_SLOT
@@ -159,8 +160,7 @@ class _Writer(Scribe):
                     self.store(task)
         self.row = ""
         for node, values in found.items():
-            text = _tree(values, node)
-            self.line(_accumulated(places[node], text, node))
+            self.line(_together(places[node], values, node))
         self.env = {}
         self.depth -= 1
 
@@ -169,16 +169,17 @@ class _Writer(Scribe):
         if not tasks:
             return
         local = [t for t in tasks if t.kind == REDUCE and t.node in self.kernel.local]
-        totals = {t.node: self.accumulator_line(t) for t in local}
         innermost = self.inner[-1]
         summed = [t for t in tasks if t.kind == REDUCE and set(innermost) <= t.reduced]
-        for group in self.inner[:-1]:
-            self.loop(self.letters[group[-1]], self.extent(group))
         letter, size = self.letters[innermost[-1]], self.extent(innermost)
         blocked = bool(summed) and (bool(size.names) or size.number > 2 * BLOCK)
+        direct = len(self.inner) == 1 and not blocked
+        start = self.accumulator_line if direct else self.total_line
+        totals = {t.node: start(t) for t in local}
+        for group in self.inner[:-1]:
+            self.loop(self.letters[group[-1]], self.extent(group))
         if blocked:
             self.loop("block", 0, size, BLOCK)
-        direct = len(self.inner) == 1 and not blocked
         inner = {
             t.node: totals[t.node] if direct and t.node in totals else self.accumulator_line(t)
             for t in summed
@@ -197,7 +198,8 @@ class _Writer(Scribe):
                 self.join(task, self.target(task), inner[task.node])
         self.depth -= blocked + len(self.inner) - 1
         for task in local:
-            self.finish(task, totals[task.node])
+            total = totals[task.node]
+            self.finish(task, total if direct else narrowed(total, task.node))
 
     def finish(self, task: Task, total: str) -> None:
         """A reduction of this block: known to the loops that follow, and kept in memory."""
@@ -210,6 +212,12 @@ class _Writer(Scribe):
     def accumulator_line(self, task: Task) -> str:
         name = self.fresh("s")
         self.line(f"{name} = {initial(task.node)}")
+        return name
+
+    def total_line(self, task: Task) -> str:
+        """Where sums of blocks are added up: there is time to do it in double precision."""
+        name = self.fresh("total")
+        self.line(f"{name} = {initial(task.node, wide(task.node))}")
         return name
 
     def body(self, tasks: Sequence[Task], inner: Mapping[Node, str] | None = None) -> None:
@@ -276,9 +284,20 @@ class _Writer(Scribe):
         self.put(node, task.index, found)
 
 
-def initial(node: Node) -> str:
-    """What a reduction starts from."""
+def wide(node: Node) -> str:
+    """The kind of a sum of sums, which are few."""
     kind = accumulator(node)
+    return "f64" if kind == "f32" and node.prim.name != "max" else kind
+
+
+def narrowed(total: str, node: Node) -> str:
+    kind = accumulator(node)
+    return total if kind == wide(node) else f"{kind}({total})"
+
+
+def initial(node: Node, kind: str = "") -> str:
+    """What a reduction starts from."""
+    kind = kind or accumulator(node)
     if node.prim.name != "max":
         return f"{kind}(0)"
     dtype = node.type.dtype
@@ -303,9 +322,8 @@ def _accumulated(target: str, value: str, node: Node) -> str:
     return f"{target} += {value}"
 
 
-def _tree(values: Sequence[str], node: Node) -> str:
+def _together(place: str, values: Sequence[str], node: Node) -> str:
+    """Several rows at once, products by multiply-and-add; as long sums grow, theirs join last."""
     if node.prim.name == "max":
-        a, b, c, d = values
-        return f"maximum(maximum({a}, {b}), maximum({c}, {d}))"
-    a, b, c, d = values
-    return f"(({a} + {b}) + ({c} + {d}))"
+        return f"{place} = {reduce(lambda a, b: f'maximum({a}, {b})', [place, *values])}"
+    return f"{place} = {place} + ({' + '.join(values)})"  # += would let the compiler reorder it

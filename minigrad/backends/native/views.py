@@ -12,6 +12,8 @@ from ...ir import Node
 from .parts import KINDS, Indices, Key, NeedsSplit, Part, broadcast, literal, strides_of
 from .sizes import NOWHERE, ZERO, Axis, Index, Size, flat, product, quotient, size_of
 
+LAST = 8  # of the elements that lie evenly along axes
+
 
 def _reshape(node: Node, index: Indices, axes: Mapping[Axis, Size]) -> Part:
     x = node.inputs[0]
@@ -126,15 +128,15 @@ def _reduced(node: Node, texts: list[str]) -> str:
 
 
 def _element(node: Node, index: Indices, axes: Mapping[Axis, Size]) -> Part:
-    """One element along some axes: the first, the middle one or the last."""
-    x, inner = node.inputs[0], list(index)
+    """One element along some axes: the first, the last, or one of seven between them."""
+    x, inner, which = node.inputs[0], list(index), node.attrs["which"]
     for a in node.attrs["axis"]:
         dim = x.type.shape[a]
-        text = ("", f"({size_of(dim)}) // 2", f"({size_of(dim)}) - 1")[node.attrs["which"]]
         if isinstance(dim, int):
-            inner[a] = Index((), (0, dim // 2, dim - 1)[node.attrs["which"]])
+            inner[a] = Index((), which * (dim - 1) // LAST)
         else:
-            inner[a] = Index((), 0, f"({text})" if text else "")
+            text = f"({which} * ({size_of(dim)} - 1) // {LAST})"
+            inner[a] = Index((), 0, text if which else "")
     return _alias(x, tuple(inner))
 
 

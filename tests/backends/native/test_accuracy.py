@@ -48,6 +48,48 @@ def test_statistics_are_as_near_as_numpys(layout: Any, numbers: str) -> None:
         assert error <= 4 * numpys + 8 * EPS * np.abs(exact).max(), name
 
 
+LONG: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "columns": ((1024, 64), (0,)), "long columns": ((16384, 8), (0,)),
+    "long rows": ((8, 16384), (1,)), "all": ((256, 512), (0, 1)),
+    "channels": ((16, 8, 28, 28), (0, 2, 3)), "channels last": ((16, 28, 28, 8), (0, 1, 2)),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["float32", "float64"])
+def dtype(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module", params=LONG)
+def moments(request: pytest.FixtureRequest, dtype: str, kernels: Path) -> Any:
+    """A step that computes a mean and its variance, and what it reduces."""
+    shape, axes = LONG[request.param]
+    x = mg.input("data", shape, dtype)
+    outputs = {"mean": mg.mean(x, axes, keepdims=True), "var": mg.var(x, axes, keepdims=True)}
+    return mg.compile(mg.Graph([x], outputs), threads=2, cache=kernels), shape, axes, dtype
+
+
+@pytest.mark.parametrize("spread", [1, 0.1])
+@pytest.mark.parametrize("centre", [0, 1, 1e4])
+def test_a_mean_beside_its_variance_is_as_near_as_numpys(
+    moments: Any, centre: float, spread: float
+) -> None:
+    step, shape, axes, dtype = moments
+    eps, rng = float(np.finfo(dtype).eps), np.random.default_rng(0)
+    errors: dict[str, list[tuple[float, float, float]]] = {"mean": [], "var": []}
+    for _ in range(4):
+        data = rng.normal(centre, spread, shape).astype(dtype)
+        found, _ = step({}, data=data)
+        for name, right in (("mean", np.mean), ("var", np.var)):
+            exact = right(data.astype(np.longdouble), axis=axes, keepdims=True)
+            numpys = right(data, axis=axes, keepdims=True)
+            values = (np.abs(v).max() for v in (found[name] - exact, numpys - exact, exact))
+            errors[name].append(tuple(map(float, values)))
+    for name, units in (("mean", 1), ("var", 4)):
+        error, numpys, size = np.max(errors[name], axis=0)
+        assert error <= 4 * numpys + units * eps * size, name
+
+
 @pytest.mark.parametrize("outlier", [1e2, 1e3, 1e4])
 def test_the_variance_stands_an_outlier_in_the_first_row(outlier: float, kernels: Path) -> None:
     data = np.random.default_rng(0).normal(size=(4096, 64)).astype(np.float32)
