@@ -19,7 +19,7 @@ def toposort(roots: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node]:
     """
     order: list[Node] = []
     seen = set(stop)
-    stack: list[Node | None] = [*roots][::-1]
+    stack: list[Node | None] = [*[*roots][::-1]]
     while stack:
         node = stack.pop()
         if node is None:  # what the node below needs is in the order

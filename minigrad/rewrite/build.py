@@ -12,21 +12,19 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from ..ir import Node, TensorType, attrs_key, rebuild
+from ..ir import Node, Primitive, TensorType, node_key, rebuild
 from ..primitives import broadcast_to, cast, count, reshape, transpose
 from ..primitives.elementwise import ABS, ADD, DIV, MUL, NEG, POW, SQRT, SUB
 from ..primitives.leaf import CONSTANT
 from ..primitives.reduce import MEAN, SUM
 from .cost import elements
+from .known import Products
 from .normal import Normal
 from .polynomial import Atom, Monomial, Number, Places, Poly, magnitude, power, product, scaled
 from .remainder import Remainder, ratio
 from .representable import represented
 
 Term = tuple[Monomial, Number]
-
-USES = 8  # known products in one product: x ** 1000 is not made of a thousand
-CANDIDATES = 6  # known products that are tried for a factor; keeps the work linear
 
 
 @dataclass(slots=True)
@@ -37,10 +35,12 @@ class Builder:
     dtype: Any = None
     pool: dict[Any, Node] = field(default_factory=dict)
     values: dict[int, Node] = field(default_factory=dict)  # of atoms, in their home frame
-    products: dict[Monomial, tuple[Node, Number]] = field(default_factory=dict)
-    by_factor: dict[int, list[tuple[Monomial, Monomial]]] = field(default_factory=dict)
     sums: dict[frozenset[Term], Node] = field(default_factory=dict)
     made: dict[Node, Poly] = field(default_factory=dict)  # reductions, and what they are
+    products: Products = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.products = Products(self.normal.ring)
 
     def remember(self, poly: Poly, node: Node) -> None:
         """From now on ``node`` is a way to have ``poly``, unless it repeats it along an axis."""
@@ -50,13 +50,7 @@ class Builder:
             self.sums.setdefault(frozenset(poly.items()), node)
             return
         for monomial, coefficient in poly.items():
-            factors = self._solid(monomial)
-            if factors and monomial not in self.products:
-                self.products[monomial] = (node, coefficient)
-                for f, _ in factors:
-                    candidates = self.by_factor.setdefault(f, [])
-                    if len(candidates) < CANDIDATES:
-                        candidates.append((monomial, factors))
+            self.products.remember(monomial, coefficient, node)
 
     def exact(self, poly: Poly, type_: TensorType) -> Node:
         """A node of exactly this type that holds the polynomial."""
@@ -81,9 +75,9 @@ class Builder:
         known = self.sums.get(frozenset(poly.items()))
         if known is not None:
             return known
-        negated = self.sums.get(frozenset(scaled(poly, -1).items()))
+        negated = self.sums.get(frozenset([(m, -c) for m, c in poly.items()]))
         if negated is not None:
-            return self.op(NEG(negated))
+            return self.apply(NEG, negated)
         shared, scale = self._shared(poly)
         if shared or scale != 1:
             inverse = power(shared, -1)
@@ -100,12 +94,12 @@ class Builder:
         inside = {product(m, inverse): c for m, c in poly.items() if factor in m}
         rest = {m: c for m, c in poly.items() if factor not in m}
         with_factor = self.product((factor,), 1, [self.sum(inside)])
-        return self.op(ADD(with_factor, self.sum(rest))) if rest else with_factor
+        return self.apply(ADD, with_factor, self.sum(rest)) if rest else with_factor
 
     def _most_shared(self, poly: Poly) -> tuple[int, Number] | None:
         uses: dict[tuple[int, Number], int] = {}
         for monomial in poly:
-            for power_ in self._solid(monomial):
+            for power_ in self.normal.ring.solid(monomial):
                 uses[power_] = uses.get(power_, 0) + 1
         best = max(uses.items(), key=lambda item: (item[1], -item[0][0]), default=(None, 0))
         return best[0] if best[1] > 1 else None
@@ -120,14 +114,14 @@ class Builder:
         if len(small) > 1:
             joined = dict(small)
             if all(c < 0 for c in joined.values()):
-                total = self.op(SUB(total, self.sum(scaled(joined, -1))))
+                total = self.apply(SUB, total, self.sum(scaled(joined, -1)))
             else:
-                total = self.op(ADD(total, self.sum(joined)))
+                total = self.apply(ADD, total, self.sum(joined))
         else:
             rest = [*small, *rest]
         for monomial, coefficient in rest:
             row = SUB if coefficient < 0 else ADD
-            total = self.op(row(total, self.product(monomial, magnitude(coefficient))))
+            total = self.apply(row, total, self.product(monomial, magnitude(coefficient)))
         return total
 
     def _signed(self, term: Term) -> Node:
@@ -151,12 +145,12 @@ class Builder:
 
     def product(self, monomial: Monomial, scale: Number = 1, parts: Sequence[Node] = ()) -> Node:
         """``scale`` times a monomial times ``parts``; small operands meet first."""
-        exact = self.products.get(monomial)
+        exact = self.products.nodes.get(monomial)
         if exact is not None and not parts and exact[1] == scale:
             return exact[0]
         left = Remainder(monomial, scale, list(parts), [])
         self._absorb(left)
-        self._use_known(left)
+        self.products.use(left)
         self._use_sums(left)
         for f, e in left.monomial:
             node, inverted = self._raised(f, e)
@@ -173,44 +167,28 @@ class Builder:
         total = self.number(scale) if scale != 1 else None
         for _, inverted, node in queue:
             if total is None:
-                total = self.op(DIV(self.number(1), node)) if inverted else node
+                total = self.apply(DIV, self.number(1), node) if inverted else node
             else:
-                total = self.op((DIV if inverted else MUL)(total, node))
+                total = self.apply(DIV if inverted else MUL, total, node)
             if negative and not inverted:
-                total, negative = self.op(NEG(total)), False
+                total, negative = self.apply(NEG, total), False
         if total is None:
             return self.number(left.scale)
-        return self.op(NEG(total)) if negative else total
+        return self.apply(NEG, total) if negative else total
 
     def _existing(self, operands: list[Node]) -> list[Node]:
         """Pairs of operands whose product has been made already become one."""
+        if len(operands) < 2:
+            return operands
         pairs = ((a, b) for a in operands for b in operands if a is not b)
         for a, b in pairs:
-            made = self.pool.get((MUL, (id(a), id(b)), ()))
+            made = self.pool.get((MUL, (a, b), ()))
             if made is not None:
                 rest = list(operands)
                 rest.remove(a)
                 rest.remove(b)
                 return self._existing([made, *rest])
         return operands
-
-    def _use_known(self, left: Remainder) -> None:
-        """Take products that exist already, or their inverses, out of a monomial."""
-        for _ in range(USES):
-            if len(left.monomial) == 1 and left.monomial[0][1] == 1:
-                return
-            powers = dict(left.monomial)
-            best, gain, sign = None, 0.0, 1
-            for f in powers:
-                for candidate, solid in self.by_factor.get(f, ()):
-                    found, way = _gain(solid, powers)
-                    if found > gain:
-                        best, gain, sign = candidate, found, way
-            if best is None:
-                return
-            node, coefficient = self.products[best]
-            left.take(power(best, sign), Fraction(coefficient) ** sign)
-            (left.over if sign == 1 else left.under).append(node)
 
     def _absorb(self, left: Remainder) -> None:
         """Move invariants into a mean where they complete a product that exists there."""
@@ -221,7 +199,7 @@ class Builder:
                 continue
             ((inside, _),) = atom.content[0].items()
             outside = product(left.monomial, ((f, -1),))
-            found = self._completed(inside, outside, frozenset(atom.reduced))
+            found = self.products.completed(inside, outside, frozenset(atom.reduced))
             if found is not None:
                 rest, coefficient = found
                 left.monomial = outside
@@ -229,29 +207,12 @@ class Builder:
                 inner = self.product(product(inside, rest), coefficient)
                 self._reduce(left, inner, product(inside, rest), coefficient, atom)
 
-    def _completed(
-        self, inside: Monomial, outside: Monomial, reduced: frozenset[int]
-    ) -> tuple[Monomial, Number] | None:
-        """What a known product has outside of a mean that holds its other part, and its number."""
-        powers, free = dict(inside), dict(outside)
-        for f, _ in self._solid(inside):
-            for candidate, _ in self.by_factor.get(f, ()):
-                part = [(g, e) for g, e in candidate if powers.get(g, 0) == e]
-                rest = tuple([term for term in candidate if term not in part])
-                solid = self._solid(rest)
-                fits = all(
-                    free.get(g, 0) * e > 0 and magnitude(free[g]) >= magnitude(e) for g, e in solid
-                )
-                if part and solid and fits and reduced.isdisjoint(self.normal.ring.places(rest)):
-                    return rest, self.products[candidate][1]
-        return None
-
     def _use_sums(self, left: Remainder) -> None:
         """``n`` times a mean is a sum, also below the line, unless the mean exists."""
         ring = self.normal.ring
         for f, e in left.monomial:
             atom = ring.of(f)
-            known = ((f, 1),) in self.products
+            known = ((f, 1),) in self.products.nodes
             if (
                 magnitude(e) == 1
                 and atom.kind == "mean"
@@ -298,20 +259,20 @@ class Builder:
 
     def _raised(self, factor: int, exponent: Number) -> tuple[Node, bool]:
         """A power of a factor, or its inverse and True."""
-        known = self.products.get(((factor, exponent),))
-        if known is not None and known[1] == 1:
-            return known[0], False
+        known = self.products.plain(((factor, exponent),))
+        if known is not None:
+            return known, False
         if exponent == 1:
             return self.factor(factor), False
-        half = self.products.get(((factor, Fraction(exponent) / 2),))
-        if half is not None and half[1] == 1:
-            return self.op(MUL(half[0], half[0])), False
+        half = self.products.plain(((factor, ratio(exponent, 2)),))
+        if half is not None:
+            return self.apply(MUL, half, half), False
         if exponent < 0:
             return self._raised(factor, -exponent)[0], True
         node = self.factor(factor)
         if exponent == Fraction(1, 2):
-            return self.op(SQRT(node)), False
-        return self.op(POW(node, self.number(exponent))), False
+            return self.apply(SQRT, node), False
+        return self.apply(POW, node, self.number(exponent)), False
 
     def factor(self, factor: int) -> Node:
         """The value of a factor, its axes at the factor's places."""
@@ -353,39 +314,29 @@ class Builder:
         if atom.node is None:
             assert isinstance(atom.key, tuple)
             assert atom.key[0] == "abs"
-            return self.op(ABS(self.sum(atom.content[0])))
+            return self.apply(ABS, self.sum(atom.content[0]))
         types = [i.type for i in atom.node.inputs]
         operands = [self.exact(p, t) for p, t in zip(atom.content, types, strict=True)]
         return self.op(rebuild(atom.node, tuple(operands)))
 
     def number(self, value: Number) -> Node:
         """A constant scalar of the dtype at hand."""
-        return self.op(CONSTANT(value=represented(value, self.dtype)))
+        key = CONSTANT, value, self.dtype
+        node = self.pool.get(key)
+        if node is None:
+            node = self.pool[key] = self.op(CONSTANT(value=represented(value, self.dtype)))
+        return node
+
+    def apply(self, row: Primitive, *operands: Node) -> Node:
+        """``row(*operands)``, made once."""
+        found = self.pool.get((row, operands, ()))
+        return self.op(row(*operands)) if found is None else found
 
     def op(self, node: Node) -> Node:
         """``node``, or the one made before that is equal to it."""
         if node.prim.name in ("input", "parameter", "state"):
             return node
-        inputs = tuple(map(id, node.inputs))
-        return self.pool.setdefault((node.prim, inputs, attrs_key(node.attrs)), node)
-
-    def _solid(self, monomial: Monomial) -> Monomial:
-        """A monomial without its dims, which cost nothing."""
-        of = self.normal.ring.of
-        return tuple([(f, e) for f, e in monomial if of(f).kind != "dim"])
+        return self.pool.setdefault(node_key(node, node.inputs), node)
 
     def _extent(self, monomial: Monomial) -> float:
         return elements(tuple(self.normal.ring.sizes([monomial]).values()))
-
-
-def _gain(solid: Monomial, powers: dict[int, Number]) -> tuple[float, int]:
-    """How many powers the use of a known product saves, or of its inverse; 0 when neither fits."""
-    first, e = solid[0]
-    sign = 1 if powers.get(first, 0) * e > 0 else -1
-    saved = 0.0 if sign == 1 else -0.5
-    for f, e in solid:
-        have = powers.get(f)
-        if have is None or have * e * sign <= 0 or magnitude(have) < magnitude(e):
-            return 0.0, sign
-        saved += 1.0 if have == e * sign else 0.25
-    return saved, sign

@@ -55,6 +55,7 @@ class Ring:
     atoms: list[Atom] = field(default_factory=list)
     factors: list[tuple[int, Places]] = field(default_factory=list)
     signs: list[int] = field(default_factory=list)  # of the atoms, see `signs`
+    dims: set[int] = field(default_factory=set)  # the factors that are numbers of elements
     positive: frozenset[Node] = frozenset()
     _atoms: dict[Hashable, int] = field(default_factory=dict)
     _factors: dict[tuple[int, Places], int] = field(default_factory=dict)
@@ -78,11 +79,17 @@ class Ring:
         if number is None:
             number = self._factors[atom, places] = len(self.factors)
             self.factors.append((atom, places))
+            if self.atoms[atom].kind == "dim":
+                self.dims.add(number)
         return number
 
     def of(self, factor: int) -> Atom:
         """The atom of a factor."""
         return self.atoms[self.factors[factor][0]]
+
+    def solid(self, monomial: Monomial) -> Monomial:
+        """A monomial without its dims, which cost nothing."""
+        return tuple([term for term in monomial if term[0] not in self.dims])
 
     def places(self, monomial: Monomial) -> frozenset[int]:
         """Where in its frame a monomial varies."""
@@ -147,7 +154,7 @@ def plus(a: Poly, b: Poly, scale: Number = 1) -> Poly:
     for monomial, coefficient in b.items():
         found = total.get(monomial, 0) + scale * coefficient
         if found:
-            total[monomial] = whole(found)
+            total[monomial] = found if type(found) is int else whole(found)
         else:
             total.pop(monomial, None)
     return total
@@ -188,7 +195,7 @@ def product(a: Monomial, b: Monomial) -> Monomial:
     for f, e in b:
         total = powers.get(f, 0) + e
         if total:
-            powers[f] = whole(total)
+            powers[f] = total if type(total) is int else whole(total)
         else:
             del powers[f]
     return tuple(sorted(powers.items()))
@@ -196,14 +203,16 @@ def product(a: Monomial, b: Monomial) -> Monomial:
 
 def power(a: Monomial, exponent: Number) -> Monomial:
     """A monomial raised to a power, factor by factor."""
+    if exponent == 1:
+        return a
     return tuple([(f, whole(e * exponent)) for f, e in a])
 
 
 def whole(value: Number) -> Number:
     """An int where it is one."""
-    if isinstance(value, Fraction) and value.denominator == 1:
-        return value.numerator
-    return value
+    if type(value) is int or value.denominator != 1:
+        return value
+    return value.numerator
 
 
 def magnitude(value: Number) -> Number:

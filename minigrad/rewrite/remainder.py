@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ..ir import Node
-from .polynomial import Monomial, Number, power, product
+from .polynomial import Monomial, Number, power, product, whole
 
 
 @dataclass(slots=True)
@@ -23,8 +23,16 @@ class Remainder:
         self.monomial = product(self.monomial, power(monomial, -1))
         self.scale = ratio(self.scale, scale)
 
+    def use(self, node: Node, coefficient: Number, sign: int) -> None:
+        """Take ``node``, ``coefficient`` times what it stands for; its inverse where sign is -1."""
+        if sign == 1:
+            self.over.append(node)
+            self.scale = ratio(self.scale, coefficient)
+        else:
+            self.under.append(node)
+            self.scale = whole(self.scale * coefficient)
+
 
 def ratio(a: Number, b: Number) -> Number:
     """``a / b``, exactly."""
-    found = Fraction(a) / b
-    return found.numerator if found.denominator == 1 else found
+    return a if b == 1 else whole(Fraction(a) / b)
