@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 from functools import lru_cache
 
-from ..ir import Kind, Node, Shape, is_leaf, toposort
+from ..ir import Kind, Node, Shape, toposort
 
 NOMINAL = 1024
 OP = 8.0  # elements that starting an op is worth
@@ -44,15 +44,15 @@ def cheapest(*forms: list[Node]) -> list[Node]:
 
 def cost_of(node: Node) -> float:
     """The cost of one op, its operands apart."""
-    if is_leaf(node):
+    name, kind = node.prim.name, node.prim.kind
+    if kind is Kind.ELEMENTWISE and name != "stop_gradient":
+        return OP + elements(node.type.shape) * (_power(node) if name == "pow" else _SLOW(name, 1))
+    if kind is Kind.LEAF:
         return 0.0
-    name = node.prim.name
     if name in ("broadcast_to", "reshape", "stop_gradient", "count"):
         return 1.0
-    if node.prim.kind is Kind.CONTRACTION:
+    if kind is Kind.CONTRACTION:
         return OP + elements(node.type.shape) * elements(node.inputs[0].type.shape[-1:])
-    if node.prim.kind is Kind.ELEMENTWISE:
-        return OP + elements(node.type.shape) * (_power(node) if name == "pow" else _SLOW(name, 1))
     return OP + max([elements(i.type.shape) for i in (node, *node.inputs)])
 
 

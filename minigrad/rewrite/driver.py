@@ -7,12 +7,12 @@ each other end as well; the log says which rule fired where.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ..ir import HERE, Node, Primitive, building, rebuild, toposort
+from ..ir import HERE, Node, building, rebuild, toposort
 from .cost import cost
-from .rule import Rule
+from .rule import Look, Rule, uniform
 
 FIRINGS = 8  # a node, on average: more means that rules undo each other
 
@@ -66,7 +66,8 @@ class _Run:
     def __post_init__(self) -> None:
         self.normal: dict[Node, Node] = {}
         self.finished: set[Node] = set()  # no rule applies to these, nor below them
-        self.index: dict[tuple[Primitive, ...], list[Rule]] = {}  # by the ops of root and operands
+        self.index: dict[Hashable, list[Rule]] = {}  # by how root and operands look
+        self.numbers = {rule.number for rule in self.rules}
 
     def to_normal(self, node: Node) -> Node:
         """``node``, whose operands are in normal form, brought to normal form itself."""
@@ -122,12 +123,18 @@ class _Run:
 
     def _fitting(self, node: Node) -> list[Rule]:
         """The rules that can apply to such an op of such operands."""
-        ops = (node.prim, *[i.prim for i in node.inputs])
-        found = self.index.get(ops)
+        operands, twins = node.inputs, len(set(node.inputs)) < len(node.inputs)
+        look = (node.prim.name, tuple([self._look(i) for i in operands]), twins)
+        found = self.index.get(look)
         if found is None:
-            root, *operands = [prim.name for prim in ops]
-            found = self.index[ops] = [r for r in self.rules if r.fits(root, operands)]
+            found = self.index[look] = [rule for rule in self.rules if rule.fits(*look)]
         return found
+
+    def _look(self, operand: Node) -> Look:
+        """An operand's op; of a constant its number too, if it is one that some rule asks for."""
+        name = operand.prim.name
+        value = uniform(operand) if name in ("constant", "broadcast_to") else None
+        return name, value if value in self.numbers else None
 
 
 def _on(node: Node, mapped: dict[Node, Node]) -> Node:

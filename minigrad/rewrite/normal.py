@@ -36,6 +36,7 @@ Term: TypeAlias = tuple[Monomial, Number]
 TERMS = {False: 16, True: 600}  # a longer sum is an atom: this bounds the work a node
 FACTORS = {False: 10, True: 24}
 DIGITS = 2048  # bits of a coefficient
+_LARGEST = 1 << DIGITS
 
 
 @dataclass(slots=True)
@@ -60,18 +61,19 @@ class Normal:
         """Find the polynomials of nodes, which stand behind their operands."""
         if not self.deep:
             self.kept |= _kept_sums(order)
+        self.fired = set()
         for node in order:
-            self.fired = set()
             found = READINGS.get(node.prim.name, opaque)(self, node)
             found = self.poly[node] = self.bounded(node, found)
             if len(found) == 1:
                 ((monomial, coefficient),) = found.items()
-                if coefficient == 1 and len(monomial) == 1 and monomial[0][1] == 1:
+                if len(monomial) == 1 and monomial[0][1] == 1 and coefficient == 1:
                     number_, _ = self.ring.factors[monomial[0][0]]
                     if self.ring.atoms[number_].node is node:
                         self.atom_of[node] = number_
             if self.fired:
                 self.laws[node] = frozenset(self.fired)
+                self.fired = set()
 
     def laws_below(self, node: Node) -> list[frozenset[str]]:
         """The laws that fired at a gradient and at the gradients it is made of."""
@@ -81,11 +83,12 @@ class Normal:
 
     def bounded(self, node: Node, poly: Poly) -> Poly:
         """The polynomial, or an atom where it grew too long or is kept whole."""
-        large = len(poly) > TERMS[self.deep] or any(
-            len(m) > FACTORS[self.deep] or _long(c) for m, c in poly.items()
-        )
-        if large:
+        if len(poly) > TERMS[self.deep]:
             return whole_node(self, node)
+        factors = FACTORS[self.deep]
+        for monomial, coefficient in poly.items():
+            if len(monomial) > factors or _long(coefficient):
+                return whole_node(self, node)
         if node in self.kept and len(poly) > 1 and self.ring.fills(poly, node):
             return self.single(self.sum_atom(poly, node))
         return poly
@@ -286,5 +289,5 @@ def _kept_sums(order: Sequence[Node]) -> set[Node]:
 
 def _long(value: Number) -> bool:
     if type(value) is int:
-        return value.bit_length() > DIGITS
+        return not -_LARGEST < value < _LARGEST
     return max(value.numerator.bit_length(), value.denominator.bit_length()) > DIGITS

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from ..ir import Dim, Node
 from .signs import sign_of_atom
@@ -27,8 +27,7 @@ ONE: Monomial = ()
 ZERO: Poly = {}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Atom:
+class Atom(NamedTuple):
     """A value algebra does not look into.
 
     ``shape`` has no ones. ``node`` is a node that holds the value, with atom axis ``i`` at its
@@ -106,8 +105,9 @@ class Ring:
 
     def fills(self, poly: Poly, node: Node) -> bool:
         """Whether a polynomial varies along every axis of ``node``: it does not repeat itself."""
-        wide = {a for a, dim in enumerate(node.type.shape, -node.ndim) if dim != 1}
-        return wide == {place for m in poly for place in self.places(m)}
+        shape, factors = node.type.shape, self.factors
+        wide = {a for a, dim in enumerate(shape, -len(shape)) if dim != 1}
+        return wide == {place for m in poly for f, _ in m for place in factors[f][1]}
 
     def moved(self, poly: Poly, move: Callable[[int], int]) -> Poly:
         """A polynomial in another frame."""

@@ -6,7 +6,8 @@ such a number is not built.
 
 from __future__ import annotations
 
-from fractions import Fraction
+import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,16 @@ def represented(value: Number, dtype: Any) -> np.ndarray[Any, Any]:
     Traceback (most recent call last):
     minigrad.rewrite.representable.OutOfRangeError: a number beyond float32
     """
-    if np.dtype(dtype).kind not in "fc":
-        return np.asarray(float(value), dtype)
-    limits = np.finfo(dtype)
-    smallest, largest = Fraction(float(limits.tiny)), Fraction(float(limits.max))
+    smallest, largest = _limits(np.dtype(dtype))
     if value and not smallest <= magnitude(value) <= largest:
         raise OutOfRangeError(f"a number beyond {np.dtype(dtype).name}")
     return np.asarray(float(value), dtype)
+
+
+@cache
+def _limits(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """The smallest and the largest normal number; comparing floats with exact numbers is exact."""
+    if dtype.kind not in "fc":
+        return 0.0, math.inf
+    limits = np.finfo(dtype)
+    return float(limits.tiny), float(limits.max)

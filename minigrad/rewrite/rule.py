@@ -14,11 +14,13 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..ir import Kind, Node, Primitive, TensorType
+
+Look: TypeAlias = tuple[str, float | None]  # an operand's op, and its number if it is a constant
 
 
 class Strength(enum.Enum):
@@ -64,16 +66,23 @@ class Rule:
         """The left side over variables."""
         return self.left(*[variable(name) for name in _parameters(self.left)])
 
-    def fits(self, op: str, operands: Sequence[str]) -> bool:
-        """Whether a node with these ops at its root and its operands can be the left side."""
-        if op != self.pattern.prim.name or len(operands) != len(self.pattern.inputs):
+    @cached_property
+    def number(self) -> float | None:
+        """The constant among the operands, if there is one."""
+        return next((v for i in self.pattern.inputs if (v := uniform(i)) is not None), None)
+
+    def fits(self, op: str, operands: Sequence[Look], twins: bool) -> bool:
+        """Whether a node that looks like this can be the left side.
+
+        ``twins`` says that two of its operands are the same node.
+        """
+        wanted = self.pattern.inputs
+        if op != self.pattern.prim.name or len(operands) != len(wanted):
             return False
-        wanted = [_ops(operand) for operand in self.pattern.inputs]
+        if not twins and len(set(wanted)) < len(wanted):
+            return False
         orders = [operands, operands[::-1]] if op in COMMUTATIVE else [operands]
-        return any(
-            all(not names or name in names for names, name in zip(wanted, order, strict=True))
-            for order in orders
-        )
+        return any(all(map(_may_be, wanted, order)) for order in orders)
 
     def match(self, node: Node) -> Mapping[str, Node] | None:
         """What the variables stand for when the left side is ``node``; None when it is not."""
@@ -95,12 +104,25 @@ class Rule:
         return after if after.type == node.type else broadcast_to(after, node.type.shape)
 
 
-def _ops(pattern: Node) -> tuple[str, ...]:
-    """The ops that a pattern may be the result of; none where it may be any."""
-    name = pattern.prim.name
-    if pattern.prim is VARIABLE:
-        return ()
-    return (name, "broadcast_to") if name == "constant" else (name,)
+def uniform(node: Node) -> float | None:
+    """The number that all elements of a constant are, repeated or not; None for other nodes."""
+    if node.prim.name == "broadcast_to":
+        node = node.inputs[0]
+    if node.prim.name != "constant":
+        return None
+    value = node.attrs["value"]
+    if not value.size:
+        return 0.0  # of no elements any number is true
+    same = value.size == 1 or (value == value.flat[0]).all()
+    return value.flat[0].item() if same else None
+
+
+def _may_be(pattern: Node, look: Look) -> bool:
+    """Whether a pattern may be an operand that looks like this."""
+    name, value = look
+    if pattern.prim.name == "constant":
+        return value == uniform(pattern)
+    return pattern.prim is VARIABLE or pattern.prim.name == name
 
 
 def _call(function: Callable[..., Any], bound: Mapping[str, Node], root: Node) -> Any:
@@ -144,7 +166,7 @@ def _matches(pairs: list[tuple[Node, Node]], bound: dict[str, Node]) -> Iterator
         if known is None or known is node:
             yield from _matches(rest, {**bound, pattern.name: node})
     elif name == "constant":
-        if _holds(node, pattern.attrs["value"]):
+        if uniform(node) == uniform(pattern):
             yield from _matches(rest, bound)
     elif name == node.prim.name and len(pattern.inputs) == len(node.inputs):
         straight = list(zip(pattern.inputs, node.inputs, strict=True))
@@ -152,10 +174,3 @@ def _matches(pairs: list[tuple[Node, Node]], bound: dict[str, Node]) -> Iterator
         if name in COMMUTATIVE:
             crossed = list(zip(pattern.inputs, node.inputs[::-1], strict=True))
             yield from _matches([*crossed, *rest], bound)
-
-
-def _holds(node: Node, value: Any) -> bool:
-    """The node is a constant, all of whose elements are ``value``."""
-    if node.prim.name == "broadcast_to":
-        node = node.inputs[0]
-    return node.prim.name == "constant" and bool((node.attrs["value"] == value).all())
