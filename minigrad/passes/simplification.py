@@ -23,7 +23,7 @@ from ..ir import (
     rebuild,
     toposort,
 )
-from ..rewrite.build import Builder
+from ..rewrite.build import Builder, TooDearError
 from ..rewrite.cost import cheapest, cost_of
 from ..rewrite.driver import rewrite
 from ..rewrite.formula import LATEX, TEXT, Style, formula
@@ -210,7 +210,6 @@ class Simplification:
     normal: Normal = field(default_factory=Normal)
     builder: Builder = field(init=False)
     new: dict[Node, Node] = field(default_factory=dict)
-    paid: set[Node] = field(default_factory=set)
     done: set[Node] = field(default_factory=set)  # old nodes that have been decided
     changed: set[Node] = field(default_factory=set)  # some law says that they have another form
     told: bool = False  # decide every node that a law changes, and keep the steps
@@ -293,15 +292,18 @@ class Simplification:
         poly = self.normal.poly[node]
         if node in self.normal.atom_of:  # a sum that is kept whole
             poly = self._content(node)
+        budget = self._unpaid(kept)
         try:
-            built = self.builder.exact(poly, node.type)
+            built = self.builder.within(budget, poly, node.type)
         except OutOfRangeError:
             return kept
+        except TooDearError:
+            return self.results.get(node, kept)
         if built is kept:
             return kept
         if node in self.results:
             return self.results[node]  # what the derivation is of
-        ahead = self._unpaid(kept) - self._unpaid(built)
+        ahead = budget - self._unpaid(built)
         return built if ahead > 0 or (ahead == 0 and not forward) else kept
 
     def _atom_is_opaque(self, node: Node) -> bool:
@@ -316,7 +318,7 @@ class Simplification:
 
     def _pay(self, root: Node) -> None:
         for node in self._new_below(root):
-            self.paid.add(node)
+            self.builder.paid.add(node)
             poly = self.builder.made.get(node)
             if poly is not None:
                 self.builder.remember(poly, node)
@@ -327,7 +329,7 @@ class Simplification:
         stack = [root]
         while stack:
             node = stack.pop()
-            if node not in found and node not in self.paid:
+            if node not in found and node not in self.builder.paid:
                 found.add(node)
                 stack.extend(node.inputs)
         return found

@@ -7,6 +7,7 @@ that the forward graph has anyway (``xhat = c * r``) are used again, also inside
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -17,7 +18,7 @@ from ..primitives import broadcast_to, cast, count, reshape, transpose
 from ..primitives.elementwise import ABS, ADD, DIV, MUL, NEG, POW, SQRT, SUB
 from ..primitives.leaf import CONSTANT
 from ..primitives.reduce import MEAN, SUM
-from .cost import elements
+from .cost import cost_of, elements
 from .known import Products
 from .normal import Normal
 from .polynomial import Atom, Monomial, Number, Places, Poly, magnitude, power, product, scaled
@@ -25,6 +26,10 @@ from .remainder import Remainder, ratio
 from .representable import represented
 
 Term = tuple[Monomial, Number]
+
+
+class TooDearError(Exception):
+    """A form costs more than the one that it was to replace."""
 
 
 @dataclass(slots=True)
@@ -37,6 +42,9 @@ class Builder:
     values: dict[int, Node] = field(default_factory=dict)  # of atoms, in their home frame
     sums: dict[frozenset[Term], Node] = field(default_factory=dict)
     made: dict[Node, Poly] = field(default_factory=dict)  # reductions, and what they are
+    paid: set[Node] = field(default_factory=set)  # what is computed anyway
+    budget: float = math.inf
+    counted: set[Node] = field(default_factory=set)
     products: Products = field(init=False)
 
     def __post_init__(self) -> None:
@@ -51,6 +59,14 @@ class Builder:
             return
         for monomial, coefficient in poly.items():
             self.products.remember(monomial, coefficient, node)
+
+    def within(self, budget: float, poly: Poly, type_: TensorType) -> Node:
+        """`exact`, as long as the nodes that nobody has paid for cost no more than the budget."""
+        self.budget, self.counted = budget, set()
+        try:
+            return self.exact(poly, type_)
+        finally:
+            self.budget = math.inf
 
     def exact(self, poly: Poly, type_: TensorType) -> Node:
         """A node of exactly this type that holds the polynomial."""
@@ -330,13 +346,22 @@ class Builder:
     def apply(self, row: Primitive, *operands: Node) -> Node:
         """``row(*operands)``, made once."""
         found = self.pool.get((row, operands, ()))
-        return self.op(row(*operands)) if found is None else found
+        return self.op(row(*operands)) if found is None else self._spent(found)
 
     def op(self, node: Node) -> Node:
         """``node``, or the one made before that is equal to it."""
         if node.prim.name in ("input", "parameter", "state"):
             return node
-        return self.pool.setdefault(node_key(node, node.inputs), node)
+        return self._spent(self.pool.setdefault(node_key(node, node.inputs), node))
+
+    def _spent(self, node: Node) -> Node:
+        """``node``, which every form that is built here needs."""
+        if self.budget < math.inf and node not in self.paid and node not in self.counted:
+            self.counted.add(node)
+            self.budget -= cost_of(node)
+            if self.budget < 0:
+                raise TooDearError
+        return node
 
     def _extent(self, monomial: Monomial) -> float:
         return elements(tuple(self.normal.ring.sizes([monomial]).values()))
