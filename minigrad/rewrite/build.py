@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Any
 
 from ..ir import Node, Primitive, TensorType, node_key, rebuild
@@ -19,10 +18,11 @@ from ..primitives.elementwise import ABS, ADD, DIV, MUL, NEG, POW, SQRT, SUB
 from ..primitives.leaf import CONSTANT
 from ..primitives.reduce import MEAN, SUM
 from .cost import cost_of, elements
+from .exact import Number, magnitude, quotient, ratio
 from .known import Products
 from .normal import Normal
-from .polynomial import Atom, Monomial, Number, Places, Poly, magnitude, power, product, scaled
-from .remainder import Remainder, ratio
+from .polynomial import Atom, Monomial, Places, Poly, power, product, scaled
+from .remainder import Remainder
 from .representable import represented
 
 Term = tuple[Monomial, Number]
@@ -97,7 +97,7 @@ class Builder:
         shared, scale = self._shared(poly)
         if shared or scale != 1:
             inverse = power(shared, -1)
-            rest = {product(m, inverse): ratio(c, scale) for m, c in poly.items()}
+            rest = {product(m, inverse): quotient(c, scale) for m, c in poly.items()}
             return self.product(shared, scale, [self.sum(rest)])
         return self._grouped(poly)
 
@@ -243,10 +243,9 @@ class Builder:
     def _has_size(self, left: Remainder, atom: Atom, exponent: Number) -> bool:
         ((size, static),) = self.normal.size(atom.sizes).items()
         powers = dict(left.monomial)
-        share = Fraction(left.scale) / Fraction(static) ** int(exponent)
-        simpler = share.denominator <= Fraction(left.scale).denominator and (
-            exponent == 1 or share.denominator < Fraction(left.scale).denominator or static == 1
-        )
+        under = quotient(left.scale, static if exponent == 1 else quotient(1, static)).denominator
+        given = left.scale.denominator
+        simpler = under <= given and (exponent == 1 or under < given or static == 1)
         return simpler and all(powers.get(f, 0) * exponent >= e for f, e in size)
 
     def _reduce(
@@ -259,7 +258,7 @@ class Builder:
         if self._has_size(left, atom, exponent):
             row = SUM
             ((size, static),) = self.normal.size(atom.sizes).items()
-            left.take(power(size, exponent), Fraction(static) ** int(exponent))
+            left.take(power(size, exponent), static if exponent == 1 else quotient(1, static))
             poly = {product(m, size): c * static for m, c in poly.items()}
         node = self.reduced(row, inner, atom)
         self.made[node] = poly
@@ -280,13 +279,13 @@ class Builder:
             return known, False
         if exponent == 1:
             return self.factor(factor), False
-        half = self.products.plain(((factor, ratio(exponent, 2)),))
+        half = self.products.plain(((factor, quotient(exponent, 2)),))
         if half is not None:
             return self.apply(MUL, half, half), False
         if exponent < 0:
             return self._raised(factor, -exponent)[0], True
         node = self.factor(factor)
-        if exponent == Fraction(1, 2):
+        if exponent == ratio(1, 2):
             return self.apply(SQRT, node), False
         return self.apply(POW, node, self.number(exponent)), False
 

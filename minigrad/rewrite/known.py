@@ -8,7 +8,8 @@ from operator import itemgetter
 from typing import TypeAlias
 
 from ..ir import Node
-from .polynomial import Monomial, Number, Ring, magnitude, whole
+from .exact import Number, magnitude, whole
+from .polynomial import Monomial, Ring
 from .remainder import Remainder
 
 Known: TypeAlias = tuple[Monomial, Monomial]  # a product, and the same without its dims

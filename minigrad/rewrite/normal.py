@@ -16,19 +16,19 @@ from typing import Any, TypeAlias
 
 from ..ir import Node, consumers, toposort
 from . import powers
-from .polynomial import (
+from .exact import Number
+from .polynomial import (  # fmt: skip
     ONE,
     ZERO,
     Atom,
     Monomial,
-    Number,
     Places,
     Poly,
     Ring,
     number,
     plus,
     times,
-)  # fmt: skip
+)
 from .readings import READINGS, opaque, whole_node
 
 Term: TypeAlias = tuple[Monomial, Number]

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Any, NamedTuple, TypeAlias
 
 from ..ir import Dim, Node
+from .exact import Number, whole
 from .signs import sign_of_atom
 
-Number: TypeAlias = int | Fraction
 Places: TypeAlias = tuple[int, ...]
 Monomial: TypeAlias = tuple[tuple[int, Number], ...]  # (factor, exponent), by factor
 Poly: TypeAlias = Mapping[Monomial, Number]
@@ -206,15 +205,3 @@ def power(a: Monomial, exponent: Number) -> Monomial:
     if exponent == 1:
         return a
     return tuple([(f, whole(e * exponent)) for f, e in a])
-
-
-def whole(value: Number) -> Number:
-    """An int where it is one."""
-    if type(value) is int or value.denominator != 1:
-        return value
-    return value.numerator
-
-
-def magnitude(value: Number) -> Number:
-    """``abs``, typed."""
-    return -value if value < 0 else value

@@ -10,7 +10,8 @@ import math
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from .polynomial import ONE, Atom, Monomial, Number, Poly, Ring, magnitude, power, times, whole
+from .exact import Number, magnitude, quotient, whole
+from .polynomial import ONE, Atom, Monomial, Poly, Ring, power, times
 
 if TYPE_CHECKING:
     from .normal import Normal
@@ -52,8 +53,7 @@ def power_of_product(
 
 def _too_long(coefficient: Number, exponent: Number) -> bool:
     """Whether a number's power has more digits than are worth having: ``3 ** 1e9``."""
-    exact = Fraction(coefficient)
-    bits = max(exact.numerator.bit_length(), exact.denominator.bit_length())
+    bits = max(coefficient.numerator.bit_length(), coefficient.denominator.bit_length())
     return magnitude(coefficient) != 1 and bits * magnitude(exponent) > LONGEST
 
 
@@ -65,7 +65,7 @@ def root_of_sum(normal: Normal, poly: Poly, exponent: Number) -> Poly:
     rest = times(poly, {power(shared, -1): 1}) if shared else poly
     lead = min([m for m in rest if m], default=ONE)
     scale = rest[lead] if isinstance(exponent, int) else magnitude(rest[lead])
-    rest = {m: whole(Fraction(c) / scale) for m, c in rest.items()}
+    rest = {m: quotient(c, scale) for m, c in rest.items()}
     outside = power_of_product(normal, shared, scale, exponent)
     assert outside is not None  # `shared` holds only what any power goes through
     return times(outside, _base(rest, exponent, normal))
@@ -100,14 +100,13 @@ def _absolute(normal: Normal, factor: int) -> int:
 
 def _number_to(normal: Normal, value: Number, exponent: Number) -> Poly:
     """A positive number to a fractional power: a number where that is rational."""
-    exact = Fraction(value)
-    top, bottom = (_integer_root(n, exponent) for n in (exact.numerator, exact.denominator))
+    top, bottom = (_integer_root(n, exponent) for n in (value.numerator, value.denominator))
     if top is not None and bottom is not None:
         return {ONE: whole(top / bottom)}
     return _base({ONE: value}, exponent, normal)
 
 
 def _integer_root(n: int, exponent: Number) -> Fraction | None:
-    degree = Fraction(exponent).denominator
+    degree = exponent.denominator
     root = math.isqrt(n) if degree == 2 else round(n ** (1 / degree)) if n < 1 << 52 else -1
-    return Fraction(root) ** Fraction(exponent).numerator if root**degree == n else None
+    return Fraction(root) ** exponent.numerator if root**degree == n else None

@@ -12,20 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..ir import Kind, Node, Shape, attrs_key
-from .polynomial import (
-    ONE,
-    ZERO,
-    Atom,
-    Number,
-    Poly,
-    Ring,
-    number,
-    plus,
-    product,
-    scaled,
-    times,
-    whole,
-)
+from .exact import Number, ratio, whole
+from .polynomial import ONE, ZERO, Atom, Poly, Ring, number, plus, product, scaled, times
 from .signs import POSITIVE
 
 if TYPE_CHECKING:
@@ -122,14 +110,14 @@ def _power(normal: Normal, node: Node) -> Poly:
     if not set(exponent) <= {ONE}:
         return opaque(normal, node)
     value = exponent.get(ONE, 0)
-    if value and Fraction(value).denominator > 16:
+    if value and value.denominator > 16:
         return opaque(normal, node)
     found = normal.power(base, value)
     return opaque(normal, node) if found is None else found
 
 
 def _root(normal: Normal, node: Node) -> Poly:
-    found = normal.power(normal.poly[node.inputs[0]], Fraction(1, 2))
+    found = normal.power(normal.poly[node.inputs[0]], ratio(1, 2))
     return opaque(normal, node) if found is None else found
 
 

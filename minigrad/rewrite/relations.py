@@ -9,7 +9,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from .polynomial import ZERO, Number, Poly, plus, scaled, times
+from .exact import Number
+from .polynomial import ZERO, Poly, plus, scaled, times
 
 if TYPE_CHECKING:
     from .normal import Normal

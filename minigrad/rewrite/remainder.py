@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 
 from ..ir import Node
-from .polynomial import Monomial, Number, power, product, whole
+from .exact import Number, quotient, whole
+from .polynomial import Monomial, power, product
 
 
 @dataclass(slots=True)
@@ -21,18 +21,13 @@ class Remainder:
     def take(self, monomial: Monomial, scale: Number) -> None:
         """Divide by what an operand stands for."""
         self.monomial = product(self.monomial, power(monomial, -1))
-        self.scale = ratio(self.scale, scale)
+        self.scale = quotient(self.scale, scale)
 
     def use(self, node: Node, coefficient: Number, sign: int) -> None:
         """Take ``node``, ``coefficient`` times what it stands for; its inverse where sign is -1."""
         if sign == 1:
             self.over.append(node)
-            self.scale = ratio(self.scale, coefficient)
+            self.scale = quotient(self.scale, coefficient)
         else:
             self.under.append(node)
             self.scale = whole(self.scale * coefficient)
-
-
-def ratio(a: Number, b: Number) -> Number:
-    """``a / b``, exactly."""
-    return a if b == 1 else whole(Fraction(a) / b)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .polynomial import Number, magnitude
+from .exact import Number, magnitude
 
 
 class OutOfRangeError(ArithmeticError):

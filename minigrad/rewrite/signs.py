@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,7 +69,7 @@ def _sign_of_term(ring: Ring, monomial: Monomial) -> int:
     found = POSITIVE
     for f, e in monomial:
         sign = ring.signs[ring.factors[f][0]]
-        if sign == UNKNOWN and (isinstance(e, Fraction) or e % 2 == 0):
+        if sign == UNKNOWN and (type(e) is not int or e % 2 == 0):
             sign = POSITIVE if e < 0 else NOT_NEGATIVE
         elif sign == NOT_NEGATIVE and e < 0:
             sign = POSITIVE

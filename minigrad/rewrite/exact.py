@@ -1,0 +1,92 @@
+"""Exact numbers: ints, and ratios where a number is not whole.
+
+A `Ratio` is a Fraction that exists once, so that equal ones are mostly the same object, and whose
+hash is found once: polynomials are dicts, and a Fraction's hash is a modular inverse.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import lru_cache
+from math import gcd
+from typing import Any, TypeAlias
+
+Number: TypeAlias = int | Fraction
+
+
+class Ratio(Fraction):
+    """A number that is not whole, in lowest terms; `ratio` makes it."""
+
+    __slots__ = ("_hash",)
+    _hash: int
+
+    def __hash__(self) -> int:  # type: ignore[override]  # Complex has none
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return type(other) is not int and Fraction.__eq__(self, other)
+
+    def __mul__(self, other: Any) -> Any:
+        if type(other) is int or type(other) is Ratio:
+            a, b = self.numerator, self.denominator
+            return ratio(a * other.numerator, b * other.denominator)
+        return Fraction.__mul__(self, other)
+
+    def __add__(self, other: Any) -> Any:
+        if type(other) is int or type(other) is Ratio:
+            a, b, c, d = self.numerator, self.denominator, other.numerator, other.denominator
+            return ratio(a * d + b * c, b * d)
+        return Fraction.__add__(self, other)
+
+    def __lt__(self, other: Any) -> bool:
+        if type(other) is int:
+            return self.numerator < other * self.denominator
+        return Fraction.__lt__(self, other)
+
+    def __gt__(self, other: Any) -> bool:
+        if type(other) is int:
+            return self.numerator > other * self.denominator
+        return Fraction.__gt__(self, other)
+
+    def __neg__(self) -> Any:
+        return _interned(-self.numerator, self.denominator)
+
+    __rmul__, __radd__ = __mul__, __add__
+
+
+def ratio(a: int, b: int) -> Number:
+    """``a / b`` of two ints: an int where that is whole.
+
+    >>> ratio(6, 3), ratio(1, 2) + ratio(3, 6)
+    (2, 1)
+    """
+    shared = gcd(a, b) if b > 0 else -gcd(a, b)
+    return a // shared if b == shared else _interned(a // shared, b // shared)
+
+
+@lru_cache(1 << 12)
+def _interned(a: int, b: int) -> Ratio:
+    made = Ratio(a, b)
+    made._hash = Fraction.__hash__(made)
+    return made
+
+
+def whole(value: Number) -> Number:
+    """An int where it is one, else a `Ratio`."""
+    if type(value) is int or type(value) is Ratio:
+        return value
+    return ratio(value.numerator, value.denominator)
+
+
+def quotient(a: Number, b: Number) -> Number:
+    """``a / b``, exactly."""
+    if b == 1:
+        return a
+    return ratio(a.numerator * b.denominator, a.denominator * b.numerator)
+
+
+def magnitude(value: Number) -> Number:
+    """``abs``, typed."""
+    return -value if value < 0 else value
