@@ -225,6 +225,8 @@ def attrs_key(attrs: Mapping[str, Any]) -> Hashable:
 
 
 def _hashable(value: Any) -> Hashable:
+    if type(value) in (int, bool, str):
+        return value, type(value)
     if isinstance(value, np.ndarray):
         return value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, float):

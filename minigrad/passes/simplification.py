@@ -23,6 +23,7 @@ from ..ir import (
     rebuild,
     toposort,
 )
+from ..primitives.leaf import CONSTANT
 from ..rewrite.build import Builder, TooDearError
 from ..rewrite.cost import cheapest, cost_of
 from ..rewrite.driver import rewrite
@@ -210,8 +211,7 @@ class Simplification:
     normal: Normal = field(default_factory=Normal)
     builder: Builder = field(init=False)
     new: dict[Node, Node] = field(default_factory=dict)
-    done: set[Node] = field(default_factory=set)  # old nodes that have been decided
-    changed: set[Node] = field(default_factory=set)  # some law says that they have another form
+    open: set[Node] = field(default_factory=set)  # by some law they have another form; undecided
     told: bool = False  # decide every node that a law changes, and keep the steps
     results: dict[Node, Node] = field(default_factory=dict)
     named: frozenset[Node] = frozenset()  # gradients to be told of in any case
@@ -226,7 +226,7 @@ class Simplification:
         order = toposort(self.roots)
         self.normal.read_in_order(order)
         fixed = depending_on(order, self.pinned) if self.pinned else set()
-        wanted = self._wanted(order)
+        wanted = self._wanted()
         first = _first(order)
         with building():
             for node in order:
@@ -235,30 +235,24 @@ class Simplification:
                 self._replace(node, node in wanted, forward, forward and node in fixed)
         return [self.new[root] for root in self.roots]
 
-    def _wanted(self, order: list[Node]) -> set[Node]:
+    def _wanted(self) -> set[Node]:
         """Nodes that will be asked for: roots, atoms, and the operands of atoms."""
-        wanted = {*self.roots, *self.pinned}
-        for node in order:
-            if node in self.normal.atom_of:
-                wanted.add(node)
-                wanted.update(node.inputs)
-        return wanted
+        atoms = self.normal.atom_of
+        return {*self.roots, *self.pinned, *atoms}.union(*[node.inputs for node in atoms])
 
     def _replace(self, node: Node, wanted: bool, forward: bool, fixed: bool) -> None:
         poly = self.normal.poly[node]
         inputs = tuple([self.new[i] for i in node.inputs])
         kept = node if inputs == node.inputs else rebuild(node, inputs)
-        if node not in self.pinned:
-            kept = self.builder.op(kept)
+        if (node.inputs or node.prim is CONSTANT) and node not in self.pinned:
+            kept = self.builder.pooled(kept)
         chosen = kept
-        changed = node in self.normal.laws or any(
-            i in self.changed and i not in self.done for i in node.inputs
-        )
-        if changed:
-            self.changed.add(node)
+        changed = node in self.normal.laws or not self.open.isdisjoint(node.inputs)
         tell = self.told and (node in self.normal.laws or node in self.roots) and not forward
-        changed = changed or tell
         wanted = wanted or tell
+        if changed and not wanted:
+            self.open.add(node)
+        changed = changed or tell
         if wanted and changed and not fixed and node.type.is_float and not is_leaf(node):
             chosen = self._cheaper(kept, node, forward)
         if self.told and node.inputs:
@@ -266,7 +260,6 @@ class Simplification:
         self.new[node] = chosen
         if wanted:
             self._pay(chosen)
-            self.done.add(node)
         number = self.normal.atom_of.get(node)
         if number is not None:
             self.builder.values[number] = chosen

@@ -351,7 +351,11 @@ class Builder:
         """``node``, or the one made before that is equal to it."""
         if node.prim.name in ("input", "parameter", "state"):
             return node
-        return self._spent(self.pool.setdefault(node_key(node, node.inputs), node))
+        return self._spent(self.pooled(node))
+
+    def pooled(self, node: Node) -> Node:
+        """``node``, or the one met before that is equal to it."""
+        return self.pool.setdefault(node_key(node, node.inputs), node)
 
     def _spent(self, node: Node) -> Node:
         """``node``, which every form that is built here needs."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from ..ir import Node, consumers, toposort
+from ..ir import Node, toposort
 from . import powers
 from .exact import Number
 from .polynomial import (  # fmt: skip
@@ -277,13 +277,12 @@ class Normal:
 def _kept_sums(order: Sequence[Node]) -> set[Node]:
     """Sums of the forward graph that something multiplies or raises: they stay whole."""
     first = min([n.scope.order for n in order], default=0)
-    uses = consumers(order)
     return {
-        node
+        operand
         for node in order
-        if node.prim.name in ("add", "sub")
-        and node.scope.order == first
-        and any(user.prim.name not in ("add", "sub", "neg") for user in uses[node])
+        if node.prim.name not in ("add", "sub", "neg")
+        for operand in node.inputs
+        if operand.prim.name in ("add", "sub") and operand.scope.order == first
     }
 
 
