@@ -316,13 +316,16 @@ class Simplification:
             if poly is not None:
                 self.builder.remember(poly, node)
 
-    def _new_below(self, root: Node) -> set[Node]:
+    def _new_below(self, root: Node) -> list[Node]:
         """What ``root`` needs that nothing chosen so far computes."""
-        found: set[Node] = set()
+        paid = self.builder.paid
+        if root in paid:
+            return []
+        found = {root: None}  # a set in the order of discovery
         stack = [root]
         while stack:
-            node = stack.pop()
-            if node not in found and node not in self.builder.paid:
-                found.add(node)
-                stack.extend(node.inputs)
-        return found
+            for operand in stack.pop().inputs:
+                if operand not in paid and operand not in found:
+                    found[operand] = None
+                    stack.append(operand)
+        return list(found)

@@ -122,10 +122,12 @@ class Normal:
 
     def _note_product(self, a: Term, b: Term) -> None:
         """Record the laws of a product of two terms; ``x * x`` is a square without any law."""
-        powers = dict(a[0])
-        if any(f in powers and not powers[f] == e == 1 for f, e in b[0]):
-            self.fired.add("powers of one base")
-        if abs(a[1]) != 1 and abs(b[1]) != 1:
+        if a[0] and b[0]:
+            powers = dict(a[0])
+            for f, e in b[0]:
+                if f in powers and not powers[f] == e == 1:
+                    self.fired.add("powers of one base")
+        if a[1] not in (1, -1) and b[1] not in (1, -1):
             self.fired.add("product of numbers")
 
     def _whole_unless_mean(self, poly: Poly) -> Poly:

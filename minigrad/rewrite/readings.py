@@ -79,7 +79,7 @@ def _sum_of(scale: int) -> Callable[[Normal, Node], Poly]:
     def read(normal: Normal, node: Node) -> Poly:
         if not node.type.is_float:
             return opaque(normal, node)
-        a, b = (normal.poly[i] for i in node.inputs)
+        a, b = [normal.poly[i] for i in node.inputs]
         total = plus(a, b, scale)
         if len(total) < len(a) + len(b) and a and b:
             normal.fired.add("like terms")
@@ -91,12 +91,12 @@ def _sum_of(scale: int) -> Callable[[Normal, Node], Poly]:
 def _product(normal: Normal, node: Node) -> Poly:
     if not node.type.is_float:
         return opaque(normal, node)
-    a, b = (normal.poly[i] for i in node.inputs)
+    a, b = [normal.poly[i] for i in node.inputs]
     return normal.times(a, b)
 
 
 def _quotient(normal: Normal, node: Node) -> Poly:
-    a, b = (normal.poly[i] for i in node.inputs)
+    a, b = [normal.poly[i] for i in node.inputs]
     inverse = normal.power(b, -1)
     return opaque(normal, node) if inverse is None else normal.times(a, inverse)
 
@@ -106,7 +106,7 @@ def _negated(normal: Normal, node: Node) -> Poly:
 
 
 def _power(normal: Normal, node: Node) -> Poly:
-    base, exponent = (normal.poly[i] for i in node.inputs)
+    base, exponent = [normal.poly[i] for i in node.inputs]
     if not set(exponent) <= {ONE}:
         return opaque(normal, node)
     value = exponent.get(ONE, 0)
