@@ -13,12 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...ir import Node
+from .board import Board
 from .packed import STACK, PackedProduct
 from .parts import Indices
-from .sizes import ONE, Axis, Index, Size, divided
+from .sizes import ONE, Axis, Index, Size, divided, product
 from .tasks import FINAL, HOST, PRODUCT, REDUCE, STORE, Task
 
 MOST_BUFFERS = 40  # of one kernel
+MOST_REFUSED = 100  # tasks for which a kernel had no buffer left, before no more are asked
 
 
 @dataclass
@@ -62,83 +64,35 @@ class Kernel:
         )
 
 
-@dataclass
-class _Board:
-    """What has run, and what has to run before what."""
-
-    remaining: list[Task]
-    made: set[Node]
-    readers: Mapping[Node, list[tuple[Node, Task]]]  # of the state that a value replaces
-    done: set[object] = field(default_factory=set)
-
-    def ready(self, task: Task, patient: bool = True) -> bool:
-        needs: list[object] = list(task.operands)
-        if task.kind == FINAL:
-            needs = [("part", task.node)]
-        if not all(n in self.done or (isinstance(n, Node) and n not in self.made) for n in needs):
-            return False
-        return not patient or not self.waiting(task)
-
-    def next(self) -> Task | None:
-        """The first that is ready; an update waits while others of its shape are to come."""
-        ready = [t for t in self.remaining if self.ready(t)]
-        for task in ready:
-            if task.node not in self.readers or not self._is_early(task):
-                return task
-        return ready[0] if ready else None
-
-    def _is_early(self, task: Task) -> bool:
-        others = (t for t in self.remaining if t is not task and t.node in self.readers)
-        return any(
-            t.kind == task.kind == STORE and t.sizes == task.sizes and not self.ready(t)
-            for t in others
-        )
-
-    def waiting(self, task: Task) -> list[tuple[Node, Task]]:
-        """Tasks that still read the state that this one replaces."""
-        if task.kind == REDUCE:
-            return []
-        return [(s, t) for s, t in self.readers.get(task.node, ()) if id(t) not in self.done]
-
-    def finish(self, kernel: Kernel) -> None:
-        finished = {id(t) for t in kernel.origin}
-        self.done |= finished | set(kernel.writes)
-        self.done |= {("part", t.node) for t in kernel.partial}
-        self.remaining = [
-            t
-            for t in self.remaining
-            if id(t) not in finished and not (t.kind == FINAL and t.node in kernel.local)
-        ]
-
-
 def fuse(
     tasks: Sequence[Task], readers: Mapping[Node, list[tuple[Node, Task]]] | None = None
 ) -> list[Kernel]:
     """Kernels in an order that runs; a value that replaces a state waits for its ``readers``."""
-    board = _Board(list(tasks), {task.node for task in tasks}, readers or {})
+    board = Board(tasks, readers or {})
     kernels: list[Kernel] = []
-    while board.remaining:
-        seed = board.next()
-        if seed is None:  # two states that read each other: one of them will be copied
-            seed = next(t for t in board.remaining if board.ready(t, patient=False))
+    while (seed := board.next()) is not None:
         kernel = Kernel([seed], origin=[seed])
         if seed.kind not in (PRODUCT, HOST):
             kernel = _grown(seed, board)
         kernels.append(kernel)
-        board.finish(kernel)
+        partial = [t.node for t in kernel.partial]
+        board.finish(kernel.origin, kernel.writes, partial, kernel.local)
     return kernels
 
 
-def _grown(seed: Task, board: _Board) -> Kernel:
+def _grown(seed: Task, board: Board) -> Kernel:
     """Everything that can share the loops of ``seed``, those that are ready first."""
-    names = list(seed.axes)
     tasks: list[Task] = [seed]
     origin: list[Task] = [seed]
     buffers = _buffers(seed)
-    for task in board.remaining:
-        if task is seed or task.kind in (PRODUCT, HOST) or not board.ready(task):
+    refused = 0
+    for task in board.beside(seed):
+        if task is seed or board.waits(task, buffers):
             continue
         if len(buffers | _buffers(task)) > MOST_BUFFERS:
+            refused += 1
+            if refused == MOST_REFUSED:
+                break
             continue
         found = aligned(task, tasks[0].axes)
         if found is None:
@@ -151,32 +105,27 @@ def _grown(seed: Task, board: _Board) -> Kernel:
         tasks.append(found)
         origin.append(task)
         buffers |= _buffers(task)
-    names = list(tasks[0].axes)
-    kernel = Kernel(tasks)
-    kernel.order, kernel.outer, kept = _loops(tasks, names)
+    kernel = Kernel(tasks, origin=origin, phase=dict.fromkeys(range(len(tasks)), 0))
+    kernel.order, kernel.outer, kept = _loops(tasks, list(tasks[0].axes))
     kernel.local = {t.node for t in tasks if _is_local(t, kept)}
-    for position in range(len(tasks)):
-        kernel.phase[position] = 0
-    kernel.origin = origin
     _extend(kernel, board, kept, buffers)
     return kernel
 
 
-def _extend(
-    kernel: Kernel, board: _Board, kept: frozenset[Axis] | None, buffers: set[Node]
-) -> None:
+def _extend(kernel: Kernel, board: Board, kept: frozenset[Axis] | None, buffers: set[Node]) -> None:
     """Add what needs values of this kernel, as long as it finds them in its own block."""
     taken = {id(t) for t in kernel.origin}
     sizes = kernel.tasks[0].axes
-    for task in board.remaining:  # in an order that runs, so one pass is enough
+    block = {axis: sizes[axis] for axis in kernel.order[: kernel.outer]}
+    for task in board.reachable(kernel.origin, product(block.values()) if kernel.local else None):
         if id(task) in taken or task.kind in (PRODUCT, HOST, FINAL):
             continue
-        if len(buffers | _buffers(task)) > MOST_BUFFERS:
+        if len(buffers | _buffers(task)) > MOST_BUFFERS or board.waits(task, buffers):
             continue
         found = aligned(task, sizes)
         ahead = found is None and bool(kernel.local) and task.kind == STORE
         if ahead:
-            found = aligned(task, {axis: sizes[axis] for axis in kernel.order[: kernel.outer]})
+            found = aligned(task, block)
         phase = None if found is None else _phase(found, task, kernel, board, ahead)
         if found is None or phase is None:
             continue
@@ -190,7 +139,7 @@ def _extend(
             kernel.local.add(found.node)
 
 
-def _phase(task: Task, original: Task, kernel: Kernel, board: _Board, ahead: bool) -> int | None:
+def _phase(task: Task, original: Task, kernel: Kernel, board: Board, ahead: bool) -> int | None:
     """The loop of the block in which the task can run, or None when it has to wait."""
     phase = 0
     here = {id(t): k for k, t in enumerate(kernel.origin)}

@@ -22,6 +22,16 @@ class Names:
     tiles: dict[Node, str] = field(default_factory=dict)  # of products with windows
     parts: dict[Node, str] = field(default_factory=dict)  # partial results of a reduction
     extra: dict[Node, list[str]] = field(default_factory=dict)  # where else a value is written
+    taken: set[str] = field(default_factory=set)  # all of them
+    free: dict[tuple[str, int], int] = field(default_factory=dict)  # what `unused` has found
+
+    def unused(self, root: str, number: int) -> int:
+        """The first number from ``number`` on that makes ``root_number`` a new name."""
+        found = self.free.get((root, number), number)
+        while f"{root}_{found}" in self.taken:
+            found = self.free.get((root, found + 1), found + 1)
+        self.free[root, number] = found
+        return found
 
 
 @dataclass

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -112,18 +112,19 @@ def build(whole: Graph, threads: int) -> Program:
         made.homes.setdefault(update.state, strides_of(update.state.type.shape))
     readers, in_place = _updates(graph, made.rows)
     kernels = fuse(made.rows, readers)
+    traffic = _Traffic.of(kernels)
     names = _named(made, graph, threads)
+    outputs = set(graph.outputs.values())
     safe = {
         state: value
         for state, value in in_place.items()
-        if _is_safe(state, value, kernels) and value not in graph.outputs.values()
+        if traffic.is_safe(state, value) and value not in outputs
     }
-    outputs = set(graph.outputs.values())
     finals = {t.node for t in made.rows if t.kind == FINAL}
     whole_products = {t.node for t in made.rows if t.kind == PRODUCT} - finals
     for state, value in in_place.items():
         written_twice = state not in safe and value in outputs and value not in whole_products
-        if written_twice and _is_safe(state, value, kernels):
+        if written_twice and traffic.is_safe(state, value):
             safe[state] = value
     program = Program(graph, [], {}, names, dict(graph.outputs), safe)
     program.copied = {u.state: u.value for u in graph.updates if u.state not in safe}
@@ -174,39 +175,58 @@ def _updates(
 ) -> tuple[dict[Node, list[tuple[Node, Task]]], dict[Node, Node]]:
     """For each value that could replace a state in place, the tasks that still read the state."""
     made = {t.node for t in tasks}
+    reading: dict[Node, list[Task]] = {}
+    for task in tasks:
+        for node in task.operands:
+            reading.setdefault(node, []).append(task)
     values: dict[Node, Node] = {}
+    taken: set[Node] = set()
     for update in graph.updates:
-        if update.value in made and update.value not in values.values():
+        if update.value in made and update.value not in taken:
             values[update.state] = update.value
+            taken.add(update.value)
     readers: dict[Node, list[tuple[Node, Task]]] = {}
     for state, value in values.items():
-        reading = [t for t in tasks if any(n is state for n, _ in t.reads)]
-        readers[value] = [(state, t) for t in reading if t.node is not value]
+        others = [t for t in reading.get(state, ()) if t.node is not value]
+        readers[value] = [(state, t) for t in others]
     return readers, values
 
 
-def _is_safe(state: Node, value: Node, kernels: Sequence[Kernel]) -> bool:
-    """True when nobody reads the state after it was overwritten."""
-    position = max(k for k, kernel in enumerate(kernels) if value in kernel.writes)
-    own = kernels[position]
-    if any(_reads(kernel, state) for kernel in kernels[position + 1 :]):
-        return False
-    if own.kind != "loops":
-        return not _reads(own, state)
-    writer = next(t for t in own.tasks if t.node is value)
-    same = [(t, index) for t in own.tasks for n, index in t.reads if n is state]
-    if not same:
-        return True
-    if any(index != writer.index for _, index in same) or writer.kind == REDUCE:
-        return False
-    loops = {own.phase.get(k, 0) for k, t in enumerate(own.tasks) if any(t is s for s, _ in same)}
-    loops.add(own.phase.get(own.tasks.index(writer), 0))
-    first = min(k for k, t in enumerate(own.tasks) if any(t is s for s, _ in same))
-    return len(loops) == 1 and first <= own.tasks.index(writer)
+@dataclass(frozen=True)
+class _Traffic:
+    """The kernels that read each value, and the last that writes it."""
 
+    kernels: Sequence[Kernel]
+    read: Mapping[Node, list[int]]
+    written: Mapping[Node, int]
 
-def _reads(kernel: Kernel, node: Node) -> bool:
-    return any(n is node for t in kernel.tasks for n, _ in t.reads)
+    @classmethod
+    def of(cls, kernels: Sequence[Kernel]) -> _Traffic:
+        read: dict[Node, list[int]] = {}
+        written: dict[Node, int] = {}
+        for position, kernel in enumerate(kernels):
+            for node in dict.fromkeys(n for t in kernel.tasks for n in t.operands):
+                read.setdefault(node, []).append(position)
+            written.update(dict.fromkeys(kernel.writes, position))
+        return cls(kernels, read, written)
+
+    def is_safe(self, state: Node, value: Node) -> bool:
+        """True when nobody reads the state after ``value`` has overwritten it."""
+        position = self.written[value]
+        own, reading = self.kernels[position], self.read.get(state, [])
+        if reading and reading[-1] > position:
+            return False
+        if position not in reading:
+            return True
+        if own.kind != "loops":
+            return False
+        writer = next(t for t in own.tasks if t.node is value)
+        same = [(t, index) for t in own.tasks for n, index in t.reads if n is state]
+        if any(index != writer.index for _, index in same) or writer.kind == REDUCE:
+            return False
+        readers = [k for k, t in enumerate(own.tasks) if any(t is s for s, _ in same)]
+        at = own.tasks.index(writer)
+        return len({own.phase.get(k, 0) for k in (*readers, at)}) == 1 and readers[0] <= at
 
 
 def _place_updates(program: Program, outputs: set[Node]) -> None:
@@ -224,7 +244,6 @@ def _place_updates(program: Program, outputs: set[Node]) -> None:
 
 def _named(made: Tasks, graph: Lowered, threads: int) -> Names:
     names = Names(threads)
-    taken: set[str] = set()
     last: dict[str, int] = {}  # a root -> its last number
 
     def name(root: str) -> str:
@@ -234,10 +253,10 @@ def _named(made: Tasks, graph: Lowered, threads: int) -> Names:
         if len(root) < 4 or root in _RESERVED or keyword.iskeyword(root) or _AXIS.match(root):
             root = f"{root}_"  # loops, axes and locals have the plain names
         found = root
-        while found in taken:
+        while found in names.taken:
             number = last[root] = last.get(root, 1) + 1
             found = f"{root}{number}"
-        taken.add(found)
+        names.taken.add(found)
         return found
 
     for node in [*graph.inputs, *made.homes]:

@@ -40,7 +40,6 @@ class Scribe:
         self.written: list[str] = []
         self.loads: set[Node] = set()
         self.count = 0
-        self.taken = {*names.of.values(), *names.parts.values(), *names.tiles.values()}
         self.row = ""  # which of several rows is being written
         self.env: dict[Key, str] = {}
         self.block_env: dict[Key, str] = {}
@@ -192,8 +191,5 @@ class Scribe:
         self.line(f"{self.env[key]} = {text}")
 
     def fresh(self, root: str) -> str:
-        while True:
-            self.count += 1
-            name = f"{root}_{self.count}"
-            if name not in self.taken:
-                return name
+        self.count = self.names.unused(root, self.count + 1)
+        return f"{root}_{self.count}"
