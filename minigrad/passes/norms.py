@@ -8,17 +8,19 @@ graph computes is compared with the definition of a normaliser. Only what agrees
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from ..ir import Graph, Node, place, toposort
 from .cse import share
-from .norms_backward import backward_region
-from .norms_flow import REDUCTIONS, Flow, reached, roots, unviewed
+from .norms_backward import Backward, backward_region
+from .norms_flow import REDUCTIONS, Flow, reached, roots, unviewed, volume
 from .norms_kind import Kind, batch_axis, kind_of, sharing, varying
 from .norms_match import Match, matches
-from .norms_probe import Trial, trials
+from .norms_probe import ScaleError, Trial, trials
 from .norms_running import RunningMatch, running_matches
+from .norms_scale import scaled_trials
 from .norms_terms import Term
 
 
@@ -97,6 +99,9 @@ class Norm:
         return f"<{', '.join(parts)}{place(self.y.scope, self.y.source)}>"
 
 
+_Hit: TypeAlias = "tuple[Match | RunningMatch, Backward]"
+
+
 def find_norms(graph: Graph) -> list[Norm]:
     """Every normaliser of a graph, in order of computation.
 
@@ -106,9 +111,10 @@ def find_norms(graph: Graph) -> list[Norm]:
     and names are not read.
 
     A hit is *certified*: x is fed at random in float64, at several points and sizes of the named
-    dims, weights random too, and y agrees with the definition to 1e-9. What is close to a
-    normaliser and none (a wrong axis, a mean of another tensor, a missing factor) is not reported;
-    what is one with a difference is reported with it: ``eps.place == "outside"``, ``correction``.
+    dims (and of large ones, where no number in the formula stands for their size), weights random
+    too, and y agrees with the definition to 1e-9. What is close to a normaliser and none (a wrong
+    axis, a mean of another tensor, a missing factor) is not reported; what is one with a
+    difference is reported with it: ``eps.place == "outside"``, ``correction``.
 
     Not found: statistics of a masked or weighted tensor, and statistics without a reduction
     (a standardisation by constants).
@@ -131,29 +137,53 @@ def find_norms(graph: Graph) -> list[Norm]:
     flow = Flow.of(order, [node for node in order if _is_data(node)])
     named = sorted({d for node in order for d in node.shape if isinstance(d, str)})
     leading = [str(n.shape[0]) for n in graph.inputs if n.ndim and isinstance(n.shape[0], str)]
-    origin = _Origin(first, every)
+    origin = _Origin(first, every, flow.fixed)
     norms = [
-        _computed(match, flow, origin, leading)
+        _computed(match, back, origin, leading)
         if isinstance(match, Match)
-        else _running(match, flow, origin)
-        for match in _search(flow, trials(named))
+        else _running(match, origin)
+        for match, back in _search(flow, trials(named))
     ]
     at = {node: i for i, node in enumerate(old)}
     return sorted(norms, key=lambda norm: at[norm.y])
 
 
-def _search(flow: Flow, points: Sequence[Trial]) -> list[Match | RunningMatch]:
-    """One match for each y: two roots may lead to one."""
-    found: dict[Node, Match | RunningMatch] = {}
+def _search(flow: Flow, points: Sequence[Trial]) -> list[_Hit]:
+    """One hit for each y: two roots may lead to one. Large tensors are tried at small sizes."""
+    found: dict[Node, _Hit] = {}
     for root, under in roots(flow.order):
-        hits: Iterable[Match | RunningMatch]
-        if root in flow.active:
-            hits = matches(flow, root, under, points)
-        else:
-            hits = _of_weights(flow, root, under, points)
-        for match in hits:
-            found.setdefault(match.affine.y, match)
+        hits: list[_Hit] | None = None
+        scaled = scaled_trials(flow, root, points)
+        if scaled:
+            with suppress(ScaleError):
+                hits = list(_hits(flow, root, under, scaled))
+        if not hits or any(_lacks_gradient(flow, match, back) for match, back in hits):
+            hits = list(_hits(flow, root, under, points))
+        for match, back in hits:
+            found.setdefault(match.affine.y, (match, back))
     return list(found.values())
+
+
+def _hits(flow: Flow, root: Node, under: Node, points: Sequence[Trial]) -> Iterator[_Hit]:
+    if root in flow.active:
+        found: Iterable[Match | RunningMatch] = matches(flow, root, under, points)
+    else:
+        found = _of_weights(flow, root, under, points)
+    for match in found:
+        back = backward_region(flow, match) if isinstance(match, Match) else Backward()
+        yield match, back
+
+
+def _lacks_gradient(flow: Flow, match: Match | RunningMatch, back: Backward) -> bool:
+    """Whether a gradient may be there that was not found at small sizes: with n written out."""
+    if back.reaches_x or not isinstance(match, Match) or match.sample.trials[0].real is None:
+        return False
+    known, size = set(match.forward), volume(match.x.shape)
+    return any(
+        use not in known and volume(use.shape) == size
+        for node in known - {match.affine.y}
+        for use in flow.uses[node]
+    )
 
 
 def _of_weights(
@@ -175,6 +205,7 @@ class _Origin:
 
     first: Mapping[Node, Node]
     every: Mapping[Node, Sequence[Node]]
+    fixed: Iterable[Node]
 
     def node(self, shared: Node | None) -> Any:
         return None if shared is None else self.first[shared]
@@ -190,8 +221,17 @@ class _Origin:
         plain = term.factor == 1 and len(term.operands) == 1
         return (unviewed(beside) if plain else beside), beside
 
+    def written(self, eps: float) -> float:
+        """eps as the graph writes it: 0.001 for a float32 constant, not 0.0010000000474974513."""
+        for node in self.fixed:
+            if node.prim.name == "constant" and node.type.is_float:
+                value = node.attrs["value"]
+                if value.size == 1 and abs(float(value.flat[0]) - eps) <= 1e-6 * eps:
+                    return float(str(value.flat[0]))
+        return float(f"{eps:.6g}")
 
-def _computed(match: Match, flow: Flow, origin: _Origin, leading: Sequence[str]) -> Norm:
+
+def _computed(match: Match, back: Backward, origin: _Origin, leading: Sequence[str]) -> Norm:
     shared = sharing(match)
     batch = batch_axis(match.whole.shape, leading)
     shape = match.whole.shape
@@ -200,12 +240,11 @@ def _computed(match: Match, flow: Flow, origin: _Origin, leading: Sequence[str])
     y = origin.node(match.affine.y)
     gamma, scale = origin.weight(match.affine.scale, y, 1.0)
     beta, shift = origin.weight(match.affine.shift, y, 0.0)
-    back = backward_region(flow, match)
     return Norm(
         kind=kind, x=origin.node(match.whole), y=y,
         axes=tuple(sorted((*shared.reduced, *shared.blocked))),
         groups=1 if kind == "group" and groups is None else groups,
-        eps=Epsilon(_written(match.statistic.eps, flow), _written(match.outside, flow)),
+        eps=Epsilon(origin.written(match.statistic.eps), origin.written(match.outside)),
         gamma=gamma, beta=beta, scale=scale, shift=shift,
         mean=origin.node(match.mean), variance=origin.node(match.variance),
         statistics="computed", correction=match.statistic.correction,
@@ -214,28 +253,18 @@ def _computed(match: Match, flow: Flow, origin: _Origin, leading: Sequence[str])
     )  # fmt: skip
 
 
-def _running(match: RunningMatch, flow: Flow, origin: _Origin) -> Norm:
+def _running(match: RunningMatch, origin: _Origin) -> Norm:
     y = origin.node(match.affine.y)
     gamma, scale = origin.weight(match.affine.scale, y, 1.0)
     beta, shift = origin.weight(match.affine.shift, y, 0.0)
     axes = tuple([axis for axis in range(match.whole.ndim) if axis not in match.kept])
     return Norm(
         kind="batch", x=origin.node(match.whole), y=y, axes=axes, groups=None,
-        eps=Epsilon(_written(match.eps, flow), _written(match.outside, flow)),
+        eps=Epsilon(origin.written(match.eps), origin.written(match.outside)),
         gamma=gamma, beta=beta, scale=scale, shift=shift,
         mean=origin.node(match.mean), variance=origin.node(match.variance),
         statistics="running", correction=0, forward=origin.nodes(match.forward),
     )  # fmt: skip
-
-
-def _written(eps: float, flow: Flow) -> float:
-    """eps as the graph writes it: 0.001 for a float32 constant, not 0.0010000000474974513."""
-    for node in flow.fixed:
-        if node.prim.name == "constant" and node.type.is_float and node.attrs["value"].size == 1:
-            value = node.attrs["value"].flat[0]
-            if abs(float(value) - eps) <= 1e-6 * eps:
-                return float(str(value))
-    return float(f"{eps:.6g}")
 
 
 def _is_data(node: Node) -> bool:

@@ -32,6 +32,7 @@ class Backward:
 
     nodes: tuple[Node, ...] = ()
     cotangent: Node | None = None
+    reaches_x: bool = False  # the gradient of x was found, not of gamma and beta alone
 
 
 def backward_region(flow: Flow, match: Match) -> Backward:
@@ -42,10 +43,11 @@ def backward_region(flow: Flow, match: Match) -> Backward:
     """
     known = {match.x, match.whole, *match.forward}  # views between them are in forward
     for cotangent in _cotangents(flow, match, known):
-        ends, span = _gradients(flow, match, known, cotangent)
-        if ends:
-            inside = below(ends, span) - {cotangent}
-            return Backward(tuple([node for node in span if node in inside]), cotangent)
+        dx, others, span = _gradients(flow, match, known, cotangent)
+        if dx or others:
+            inside = below([*dx, *others], span) - {cotangent}
+            nodes = tuple([node for node in span if node in inside])
+            return Backward(nodes, cotangent, bool(dx))
     return Backward()
 
 
@@ -74,8 +76,8 @@ def _cotangents(flow: Flow, match: Match, known: set[Node]) -> list[Node]:
 
 def _gradients(
     flow: Flow, match: Match, known: set[Node], cotangent: Node
-) -> tuple[list[Node], list[Node]]:
-    """The nodes that are gradients of x, gamma and beta for this cotangent, and all of its span."""
+) -> tuple[list[Node], list[Node], list[Node]]:
+    """The nodes that are dx for this cotangent, those that are dgamma and dbeta, all its span."""
     span = [node for node in flow.span([cotangent, *known]) if node not in known]
     values = _values(flow, match, span, cotangent)
     expected = [_expected(match, t, values[t], cotangent) for t in range(len(values))]
@@ -86,10 +88,10 @@ def _gradients(
             wanted = [[_summed(match, term, t, array) for array in e[position]]
                       for t, e in enumerate(expected)]  # fmt: skip
             weights.append(_equal(span, values, wanted, None))
-    ends = dx or _addends(flow, span, values, [e[0] for e in expected], match)
-    if not ends and not (weights and weights[0] and not match.affine.scale.is_number):
-        return [], span
-    return [*ends, *[node for found in weights for node in found]], span
+    dx = dx or _addends(flow, span, values, [e[0] for e in expected], match)
+    if not dx and not (weights and weights[0] and not match.affine.scale.is_number):
+        return [], [], span
+    return dx, [node for found in weights for node in found], span
 
 
 Values = list[list[dict[Node, Array]]]
@@ -101,6 +103,7 @@ def _values(flow: Flow, match: Match, span: Sequence[Node], cotangent: Node) -> 
     passive = flow.needed(
         o
         for n in (*match.forward, *span)
+        if n is not cotangent
         for o in n.inputs
         if o not in inside and o not in flow.active
     )

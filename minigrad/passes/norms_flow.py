@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,6 +110,14 @@ class Flow:
                     heapq.heappush(pending, self.position[use])
         return sorted(found, key=self.position.__getitem__)
 
+    def around(self, node: Node, most: int) -> list[Node]:
+        """``node`` and up to ``most`` nodes, nearest first, whichever way an edge points."""
+        return _nearest(node, most, lambda near: (*near.inputs, *self.uses[near]))
+
+    def before(self, node: Node, most: int) -> list[Node]:
+        """``node`` and up to ``most`` nodes that it is computed from, nearest first."""
+        return _nearest(node, most, lambda near: near.inputs)
+
     def needed(self, ends: Iterable[Node]) -> list[Node]:
         """``ends`` and what they are computed from; a count is computed from a shape alone."""
         stack = list(ends)
@@ -121,6 +129,17 @@ class Flow:
                     found.add(operand)
                     stack.append(operand)
         return sorted(found, key=self.position.__getitem__)
+
+
+def _nearest(node: Node, most: int, beside: Callable[[Node], Iterable[Node]]) -> list[Node]:
+    found = [node]
+    seen = {node}
+    for near in found:  # which grows
+        for other in beside(near):
+            if other not in seen and len(found) <= most:
+                seen.add(other)
+                found.append(other)
+    return found
 
 
 def reached(order: Sequence[Node], sources: Iterable[Node]) -> set[Node]:

@@ -33,7 +33,7 @@ import numpy as np
 
 from ..ir import Shape
 from .norms_match import Match
-from .norms_probe import Array
+from .norms_probe import Array, Trial
 from .norms_terms import gathered
 
 Kind: TypeAlias = Literal["batch", "layer", "instance", "group", "rms"]
@@ -49,8 +49,14 @@ class Sharing:
 
 
 def sharing(match: Match) -> Sharing:
-    """Label every element of x with its statistic, and see along which axes the label stays."""
+    """Along which axes of x a statistic is shared; groups are counted at the graph's own sizes."""
     trial = match.sample.trials[0]
+    found = _sharing(match, trial)
+    return _sharing(match, trial.real) if found.blocked and trial.real else found
+
+
+def _sharing(match: Match, trial: Trial) -> Sharing:
+    """Label every element of x with its statistic, and see along which axes the label stays."""
     shape = trial.shape(match.whole.shape)
     inner = trial.shape(match.x.shape)
     kept = [1 if axis in match.statistic.axes else size for axis, size in enumerate(inner)]

@@ -176,8 +176,8 @@ def layouts_of(span: Sequence[Node], x: Node) -> dict[Node, Steps]:
 
 def passive_operands(inside: set[Node], x: Node) -> list[Node]:
     """What enters a formula from outside: weights, constants, counts, and views of them."""
-    found = {o: None for node in inside for o in node.inputs if o not in inside and o is not x}
-    return [o for o in found if o.type.is_float]
+    operands = (o for node in inside if node is not x for o in node.inputs)
+    return [o for o in dict.fromkeys(operands) if o not in inside and o.type.is_float]
 
 
 def _home(

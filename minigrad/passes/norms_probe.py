@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -23,13 +23,19 @@ TOLERANCE = 1e-9
 _LARGE = 1 << 18  # elements of a tensor that is drawn less often
 
 
+class ScaleError(ValueError):
+    """A part of a graph that holds at its real sizes only."""
+
+
 @dataclass(frozen=True)
 class Trial:
     """Sizes of named dims, and a value for every weight, drawn when it is asked for."""
 
-    dims: Mapping[str, int]
+    dims: Mapping[Dim, int]  # of ints too, where the trial is a scaled one
     seed: int
-    fewer: Mapping[str, int] | None = None  # sizes for large tensors
+    fewer: Mapping[Dim, int] | None = None  # sizes for large tensors
+    real: Trial | None = None  # of a scaled trial: the one at the sizes that the graph has
+    numbers: Mapping[float, float] = field(default_factory=dict)  # that stand for sizes, and scaled
 
     @cached_property
     def lean(self) -> Trial:
@@ -45,7 +51,7 @@ class Trial:
         return np.random.default_rng(self.seed)
 
     def shape(self, shape: Iterable[Dim]) -> tuple[int, ...]:
-        return tuple([self.dims[d] if isinstance(d, str) else d for d in shape])
+        return tuple([self.dims[d] if isinstance(d, str) else self.dims.get(d, d) for d in shape])
 
     def draws(self, shape: Iterable[Dim]) -> list[Array]:
         """Points in pairs ``x, -x``, so that a mean over them takes an odd function away.
@@ -54,7 +60,7 @@ class Trial:
         """
         size = self.shape(shape)
         points = [self.rng.normal(0.7, 1.0, size)]
-        if self.fewer is not None:
+        if self.fewer is not None or self.real is not None:
             points.append(self.rng.normal(-0.2, 2.0, size))
         points.append(self.rng.normal(0.0, 1e-3, size))
         return [signed for point in points for signed in (point, -point)]
@@ -93,7 +99,8 @@ def sample(
     if max(math.prod(trial.shape(tensor.shape)) for trial in trials) > _LARGE:
         trials = [trial.lean for trial in trials]
     inside = {tensor, *span}
-    passive = flow.needed(o for node in span for o in node.inputs if o not in inside)
+    operands = [o for node in span if node is not tensor for o in node.inputs]
+    passive = flow.needed(o for o in operands if o not in inside)
     after = following(root, span) if root is not None else inside
     found = []
     for trial in trials:
@@ -130,7 +137,7 @@ def trials(named: Sequence[str]) -> list[Trial]:
     ]
 
 
-def _sizes(named: Sequence[str], cycle: Sequence[int]) -> dict[str, int]:
+def _sizes(named: Sequence[str], cycle: Sequence[int]) -> dict[Dim, int]:
     """A size for each named dim, all different, so that axes do not mix up."""
     return {d: cycle[k % len(cycle)] + 9 * (k // len(cycle)) for k, d in enumerate(named)}
 
@@ -155,7 +162,10 @@ def close(found: Array, expected: Array, tolerance: float = TOLERANCE) -> bool:
 def viewed(array: Array, steps: Sequence[Node], trial: Trial) -> Array:
     """``array`` through some views of a graph."""
     for step in steps:
-        array = _view(step, array, trial)
+        try:
+            array = _view(step, array, trial)
+        except ValueError as error:
+            raise ScaleError(*error.args) from error
     return array
 
 
@@ -166,6 +176,18 @@ def _view(step: Node, array: Array, trial: Trial) -> Array:
 
 
 def _value(node: Node, values: Mapping[Node, Array], trial: Trial) -> Array:
+    if trial.real is None:
+        return _computed(node, values, trial)
+    try:
+        found = _computed(node, values, trial)
+    except (ValueError, IndexError) as error:
+        raise ScaleError(*error.args) from error
+    if found.shape != trial.shape(node.shape):
+        raise ScaleError(f"{node.prim.name} has shape {found.shape}")
+    return found
+
+
+def _computed(node: Node, values: Mapping[Node, Array], trial: Trial) -> Array:
     name = node.prim.name
     if is_leaf(node):
         return trial.leaf(node)
@@ -186,6 +208,9 @@ def _value(node: Node, values: Mapping[Node, Array], trial: Trial) -> Array:
 def _leaf(node: Node, trial: Trial) -> Array:
     if node.prim.name == "constant":
         given = np.asarray(node.attrs["value"])
+        if trial.numbers and given.size == 1 and node.type.is_float:
+            number = float(given.flat[0])
+            return np.full(given.shape, trial.numbers.get(number, number))
         return given.astype(np.float64) if node.type.is_float else given
     if not node.type.is_float:
         return np.ones(trial.shape(node.shape), node.dtype)

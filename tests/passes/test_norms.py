@@ -12,6 +12,8 @@ from passes.norm_spellings import B3, EPS, N2, N4, SPELLINGS, mu, var
 import minigrad as mg
 from minigrad import Node, nn
 
+pytestmark = pytest.mark.usefixtures("sizes")
+
 
 @pytest.mark.parametrize("case", SPELLINGS)
 def test_every_spelling_is_found_with_its_fields(case: str) -> None:

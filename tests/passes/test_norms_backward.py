@@ -13,6 +13,8 @@ from minigrad.ir import is_leaf
 
 X, IMAGE = ("N", 4), ("N", 4, 3, 3)
 
+pytestmark = pytest.mark.usefixtures("sizes")
+
 LAYERS = [
     (nn.BatchNorm(4, name="norm"), X),
     (nn.BatchNorm(4, name="norm", channel_axis=1), IMAGE),

@@ -10,7 +10,7 @@ import pytest
 import minigrad as mg
 from minigrad import Node, nn
 
-pytestmark = pytest.mark.slow  # CI runs it, and `pytest -m slow`
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("sizes")]
 
 EPS = 1e-3
 X = mg.input("x", ("N", 4))

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ...ir import Graph, GraphError, Node, consumers, is_leaf, toposort
+from ...ir import Dim, Graph, GraphError, Node, consumers, is_leaf, toposort
 from ...primitives import initial_value
 from ..norms_probe import Trial, compute
 
@@ -27,7 +27,9 @@ def points(graph: Graph, count: int = 3) -> list[Trial]:
     order = toposort([*graph.roots, *graph.replacements, *graph.replacements.values()])
     leaves = [n for n in {**dict.fromkeys(graph.inputs), **dict.fromkeys(order)} if is_leaf(n)]
     named = sorted({d for n in (*order, *graph.inputs) for d in n.shape if isinstance(d, str)})
-    dims = {d: SIZES[i % len(SIZES)] + 8 * (i // len(SIZES)) for i, d in enumerate(named)}
+    dims: dict[Dim, int] = {
+        d: SIZES[i % len(SIZES)] + 8 * (i // len(SIZES)) for i, d in enumerate(named)
+    }
     limits = _limits(order)
     found = []
     for seed in range(count):
