@@ -45,12 +45,15 @@ def residual(links):
 
 
 @pytest.mark.parametrize(
-    ("build", "links"), [(chain, 200), (tanh_chain, 150), (perceptron, 16), (residual, 40)]
+    ("build", "links", "most"),
+    [(chain, 200, 260), (tanh_chain, 150, 280), (perceptron, 16, 260), (residual, 40, 430)],
 )
-def test_twice_the_nodes_are_twice_the_work(build, links):
+def test_twice_the_nodes_are_twice_the_work_and_a_node_is_not_much(build, links, most):
     few, many = build(links), build(2 * links)
-    nodes = len(toposort(many)) / len(toposort(few))
-    assert calls(many) < 1.1 * nodes * calls(few)
+    nodes = len(toposort(many))
+    found = calls(many)
+    assert found < 1.1 * nodes / len(toposort(few)) * calls(few)
+    assert found < most * nodes  # about 180, 190, 170, and 300 in CPython 3.11
 
 
 def calls(roots):
@@ -62,7 +65,7 @@ def calls(roots):
 
 def test_a_deep_sum_of_sums_is_averaged_without_recursion():
     y = x = mg.input("x", ("N", 4))
-    for _ in range(9_000):
+    for _ in range(2_000):
         y = y + mg.tanh(y)
     node = mg.mean(y, 0)
     assert mg.simplify(node) is node
