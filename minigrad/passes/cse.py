@@ -23,7 +23,7 @@ def share(roots: Iterable[Node]) -> list[Node]:
     first: dict[Hashable, Node] = {}
     mapped: dict[Node, Node] = {}
     for node in toposort(roots):
-        if is_leaf(node) and node.prim.name != "constant":
+        if not node.inputs and is_leaf(node) and node.prim.name != "constant":
             mapped[node] = node
             continue
         inputs = tuple([mapped[operand] for operand in node.inputs])

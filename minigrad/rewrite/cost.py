@@ -32,13 +32,14 @@ def cost(roots: Iterable[Node]) -> float:
 def cheapest(*forms: list[Node]) -> list[Node]:
     """The first of the cheapest forms; nodes that two forms share are not looked at."""
     best = forms[0]
-    order = toposort(best)
+    needed = dict.fromkeys(toposort(best))  # sets in a certain order: so are the sums of costs
     for form in forms[1:]:
         if form == best:
             continue
-        other = toposort(form)
-        if _besides(other, order) < _besides(order, other):
-            best, order = form, other
+        other = dict.fromkeys(toposort(form))
+        saved = sum([cost_of(n) for n in needed if n not in other])
+        if sum([cost_of(n) for n in other if n not in needed]) < saved:
+            best, needed = form, other
     return best
 
 
@@ -54,12 +55,6 @@ def cost_of(node: Node) -> float:
     if kind is Kind.CONTRACTION:
         return OP + elements(node.type.shape) * elements(node.inputs[0].type.shape[-1:])
     return OP + max([elements(i.type.shape) for i in (node, *node.inputs)])
-
-
-def _besides(order: list[Node], known: list[Node]) -> float:
-    """The cost of the nodes of ``order`` that are not known."""
-    apart = set(known)
-    return sum([cost_of(node) for node in order if node not in apart])
 
 
 @lru_cache(1024)

@@ -14,6 +14,7 @@ from ..ir import HERE, Node, building, rebuild, toposort
 from .cost import cost
 from .rule import Look, Rule, uniform
 
+CONSTANTS = ("constant", "broadcast_to")  # ops of which a constant may be the result
 FIRINGS = 8  # a node, on average: more means that rules undo each other
 
 
@@ -123,18 +124,20 @@ class _Run:
 
     def _fitting(self, node: Node) -> list[Rule]:
         """The rules that can apply to such an op of such operands."""
-        operands, twins = node.inputs, len(set(node.inputs)) < len(node.inputs)
-        look = (node.prim.name, tuple([self._look(i) for i in operands]), twins)
+        operands = node.inputs
+        looks = [
+            name if (name := i.prim.name) not in CONSTANTS else self._look(i) for i in operands
+        ]
+        look = (node.prim.name, tuple(looks), len(operands) > 1 and len(set(operands)) < len(looks))
         found = self.index.get(look)
         if found is None:
             found = self.index[look] = [rule for rule in self.rules if rule.fits(*look)]
         return found
 
     def _look(self, operand: Node) -> Look:
-        """An operand's op; of a constant its number too, if it is one that some rule asks for."""
-        name = operand.prim.name
-        value = uniform(operand) if name in ("constant", "broadcast_to") else None
-        return name, value if value in self.numbers else None
+        """An operand's op, and its number if it is one that some rule asks for."""
+        value = uniform(operand)
+        return operand.prim.name, value if value in self.numbers else None
 
 
 def _on(node: Node, mapped: dict[Node, Node]) -> Node:

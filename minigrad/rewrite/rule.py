@@ -20,7 +20,7 @@ import numpy as np
 
 from ..ir import Kind, Node, Primitive, TensorType
 
-Look: TypeAlias = tuple[str, float | None]  # an operand's op, and its number if it is a constant
+Look: TypeAlias = str | tuple[str, float | None]  # an operand's op, with a constant's number
 
 
 class Strength(enum.Enum):
@@ -119,7 +119,7 @@ def uniform(node: Node) -> float | None:
 
 def _may_be(pattern: Node, look: Look) -> bool:
     """Whether a pattern may be an operand that looks like this."""
-    name, value = look
+    name, value = (look, None) if isinstance(look, str) else look
     if pattern.prim.name == "constant":
         return value == uniform(pattern)
     return pattern.prim is VARIABLE or pattern.prim.name == name
