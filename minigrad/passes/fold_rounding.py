@@ -108,9 +108,13 @@ def _pow(xs: Any, es: Any, y: Array, unit: float, attrs: Any) -> Any:
 
 
 def _matmul(xs: Any, es: Any, y: Array, unit: float, attrs: Any) -> Any:
+    """``|x| @ f + e @ |z| + e @ f + gamma |x| @ |z|`` in two products; BLAS wants them whole."""
     x, z = np.abs(xs[0]), np.abs(xs[1])
-    e, f = (np.broadcast_to(b, a.shape) for a, b in zip((x, z), es, strict=True))
-    return x @ f + e @ z + e @ f + _gamma(x.shape[-1], unit) * (x @ z)
+    found = x @ (es[1] + _gamma(x.shape[-1], unit) * z)
+    if not es[0].any():
+        return found
+    e = np.ascontiguousarray(np.broadcast_to(es[0], x.shape))
+    return found + e @ (z + es[1])
 
 
 def _total(xs: Any, es: Any, y: Array, unit: float, attrs: Any) -> Any:
