@@ -18,6 +18,7 @@ from .sizes import product
 from .state import Array
 
 LINE = 64  # bytes; every buffer starts on a cache line of its own
+STAGGER = 13 * LINE  # between buffers: what lies a multiple of 4096 bytes apart gets in its own way
 SMALL = 16384  # elements; a kernel of less is not worth a second thread
 LITTLE = 65536  # and so is a whole table of less: barriers would cost more than they save
 
@@ -39,7 +40,7 @@ def lay_out(program: Program, dims: Mapping[str, int], parts: int) -> Layout:
     placed: list[tuple[int, int, Buffer]] = []
     offsets: dict[str, int] = {}
     for buffer in sorted(scratch, key=lambda b: -sizes[b.name]):
-        need = -(-sizes[buffer.name] // LINE) * LINE
+        need = -(-sizes[buffer.name] // LINE) * LINE + STAGGER
         start = 0
         for low, high, other in placed:  # sorted by offset
             if other.last < buffer.first or buffer.last < other.first:
