@@ -91,3 +91,26 @@ def test_every_rule_is_a_complete_row_with_a_source():
         for field in dataclasses.fields(rule):
             assert getattr(rule, field.name)
         assert any(mark in rule.why for mark in ("19", "20", "#")), rule.name
+
+
+def test_a_useless_bias_is_told_from_the_norm_alone(monkeypatch):
+    """Where all paths lead through the norm, no layer before it is computed."""
+    from minigrad.passes.linting import gradients
+
+    roots = []
+    compute = gradients.values
+    monkeypatch.setattr(gradients, "values", lambda r, *more: roots.append(r) or compute(r, *more))
+    monkeypatch.setattr(gradients, "disagreement", lambda *_: pytest.fail("the whole graph"))
+    x = mg.input("x", ("N", 4))
+    h = mg.nn.BatchNorm(4, name="bn")(mg.nn.Linear(4, name="a")(mg.tanh(x)))
+    (found,) = mg.lint(mg.Graph([x], {"y": mg.tanh(h)}), ["bias-before-norm"], fixes=False)
+    assert "a/bias" in found.message
+    assert all(root.scope.path == ("bn",) for pair in roots for root in pair)
+    assert roots
+
+
+def test_a_bias_that_a_shortcut_needs_is_no_finding():
+    x = mg.input("x", ("N", 4))
+    h = mg.nn.Linear(4, name="a")(x)
+    y = mg.nn.BatchNorm(4, name="bn")(h) + h
+    assert mg.lint(mg.Graph([x], {"y": y}), ["bias-before-norm"]) == []

@@ -20,7 +20,8 @@ class Fix:
     ``build(eps)`` makes the graph; where an eps comes in, ``build(0.0)`` must compute what
     ``reference`` does (by default the graph as it was), else the graph itself must. ``exempt``
     names the states and parameters whose updates may differ. ``before_grad`` says that a graph
-    which holds gradients cannot be rewritten so: they are those of the old formula.
+    which holds gradients cannot be rewritten so: they are those of the old formula. The rule must
+    not fire there again; ``gone`` is a node whose absence shows it without trying.
     """
 
     build: Callable[[float], Graph]
@@ -28,6 +29,7 @@ class Fix:
     reference: Graph | None = None
     exempt: frozenset[str] = frozenset()
     before_grad: bool = True
+    gone: Node | None = None
 
 
 @dataclass(frozen=True, eq=False)

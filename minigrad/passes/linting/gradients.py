@@ -13,7 +13,7 @@ from ...primitives import sum as total
 from ..norms import Norm
 from ..norms_probe import Trial
 from .finding import Fix, Hit
-from .numbers import TOLERANCE, Array, disagreement, values
+from .numbers import TOLERANCE, Array, difference, disagreement, values
 from .spelling import REDUCTIONS, chain, number
 from .subject import Subject
 
@@ -43,9 +43,7 @@ def _useless(subject: Subject, norm: Norm, node: Node, bare: Node, bias: Node) -
         kept = bare if bare.shape == node.shape else broadcast_to(bare, node.shape)
         return subject.graph.substitute({node: kept})
 
-    outputs = Graph((), dict(subject.graph.outputs))
-    lean = Graph((), dict(without(0.0).outputs))
-    if disagreement(outputs, lean, subject.points) > TOLERANCE:
+    if not _taken_away(subject, norm, node, bare):
         return None  # a shortcut around the norm needs it, or this norm does not take it away
     means = {u.state.name for u in subject.graph.updates if u.estimate is norm.mean}
     running = f"; take it off {', '.join(sorted(means))} too" if means else ""
@@ -54,8 +52,41 @@ def _useless(subject: Subject, norm: Norm, node: Node, bare: Node, bias: Node) -
         node,
         f"{name} changes no output: the {norm.kind} norm takes the mean away, and its gradient "
         f"is 0{running}",
-        Fix(without, exempt=frozenset(means)),
+        Fix(without, exempt=frozenset(means), gone=node),
     )
+
+
+def _taken_away(subject: Subject, norm: Norm, node: Node, bare: Node) -> bool:
+    """Whether the outputs are the same without the parameter that makes ``node`` of ``bare``.
+
+    Where all paths to them lead through the norm, its result tells, for any numbers in ``bare``.
+    """
+    kept = bare if bare.shape == node.shape else broadcast_to(bare, node.shape)
+    local = _only_through(subject, node, norm.y)
+    outputs = Graph((), {"y": norm.y} if local else dict(subject.graph.outputs))
+    lean = outputs.substitute({node: kept})
+    if not local:
+        return disagreement(outputs, lean, subject.points) <= TOLERANCE
+    return all(
+        difference(*values([outputs.outputs["y"], lean.outputs["y"]], trial, {bare: drawn}))
+        <= TOLERANCE
+        for trial in subject.points
+        for drawn in [np.random.default_rng(trial.seed).normal(size=trial.shape(bare.shape))]
+    )
+
+
+def _only_through(subject: Subject, node: Node, gate: Node) -> bool:
+    """Whether every path from ``node`` to an output passes ``gate``."""
+    outputs = set(subject.graph.outputs.values())
+    waiting, seen = [node], {node, gate}
+    while waiting:
+        found = waiting.pop()
+        if found in outputs:
+            return False
+        fresh = [user for user in subject.users[found] if user not in seen]
+        seen.update(fresh)
+        waiting += fresh
+    return True
 
 
 def _added_parameters(x: Node) -> Iterator[tuple[Node, Node, Node]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -15,6 +16,8 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 TOLERANCE = 1e-9
 SIZES = (7, 5, 3, 11, 4, 6)  # of named dims; all differ, so that axes do not mix up
+SMALLER = (3, 4, 2, 5, 6, 7)  # where a graph is large: one point is enough to wait for
+LARGE = 10_000_000  # elements of all its values
 
 
 def points(graph: Graph, count: int = 3) -> list[Trial]:
@@ -27,9 +30,10 @@ def points(graph: Graph, count: int = 3) -> list[Trial]:
     order = toposort([*graph.roots, *graph.replacements, *graph.replacements.values()])
     leaves = [n for n in {**dict.fromkeys(graph.inputs), **dict.fromkeys(order)} if is_leaf(n)]
     named = sorted({d for n in (*order, *graph.inputs) for d in n.shape if isinstance(d, str)})
-    dims: dict[Dim, int] = {
-        d: SIZES[i % len(SIZES)] + 8 * (i // len(SIZES)) for i, d in enumerate(named)
-    }
+    dims = _sizes(named, SIZES)
+    large = sum(math.prod(Trial(dims, 0).shape(node.shape)) for node in order) > LARGE
+    if large:
+        count, dims = 1, _sizes(named, SMALLER)
     limits = _limits(order)
     found = []
     for seed in range(count):
@@ -42,6 +46,10 @@ def points(graph: Graph, count: int = 3) -> list[Trial]:
                 break
         found.append(trial)
     return found
+
+
+def _sizes(named: Sequence[str], cycle: Sequence[int]) -> dict[Dim, int]:
+    return {d: cycle[i % len(cycle)] + 8 * (i // len(cycle)) for i, d in enumerate(named)}
 
 
 def values(
