@@ -199,7 +199,8 @@ def fold_of(node: Node, source: Node) -> tuple[Windows, list[int]] | None:
     inner = list(index[:rank])
     for k, (a, s, d) in enumerate(zip(at["axis"], at["stride"], at["dilation"], strict=True)):
         inner[a] = inner[a].scaled(s).plus(index[rank + k].scaled(d))
-    order = sorted(range(rank), key=lambda k: _depth(index[k], inward))
+    inside = sorted(range(1, rank), key=lambda k: _depth(index[k], inward))
+    order = [0, *inside]  # an example lies together: it is cleared as a whole
     place = flat(inner, strides_of(node.type.shape, order))
     windows = _blocked(node, place, axes, rows, columns)
     if windows is None or not windows.outside or index[0].axes != {windows.outside[0]}:
