@@ -107,6 +107,11 @@ LAWS: dict[str, Law] = {
         r"L(x+y) = L(x) + L(y)",
         lambda x, y, a, w: (x + 2 * y)[:, 1:], lambda x, y, a, w: x[:, 1:] + 2 * y[:, 1:],
     ),
+    "mean of a product": Law(
+        REASSOCIATING, "M(x W) = M(x) W over the rows of x", r"M(x\,W) = M(x)\,W",
+        lambda x, y, a, w: mean(matmul(x, w), 0, keepdims=True),
+        lambda x, y, a, w: matmul(mean(x, 0, keepdims=True), w),
+    ),
     "bilinearity of the product": Law(
         REASSOCIATING, "(x + y) W = x W + y W", r"(x+y)\,W = xW + yW",
         lambda x, y, a, w: matmul(x + 3 * y, w), lambda x, y, a, w: matmul(x, w) + 3 * matmul(y, w),

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 from ..ir import Node, toposort
 from . import powers
+from .contractions import mean_of_product
 from .exact import Number
 from .polynomial import (  # fmt: skip
     ONE,
@@ -52,6 +53,7 @@ class Normal:
     fired: set[str] = field(default_factory=set)
     atom_of: dict[Node, int] = field(default_factory=dict)  # nodes that are atoms themselves
     means: dict[Any, tuple[Poly, frozenset[str]]] = field(default_factory=dict)  # of monomials
+    nested: int = 0  # matrix products that a mean is going through
 
     def read(self, roots: Iterable[Node]) -> None:
         """Find the polynomial of every node that the roots need."""
@@ -178,7 +180,7 @@ class Normal:
         waiting = [of]
         while waiting:
             monomial, axes, rank = term = waiting[-1]
-            inside = self._varying(monomial, axes)
+            inside = self.varying(monomial, axes)
             content: Poly = self.content(inside[0][0]) if self._is_sum(inside) else ZERO
             axes &= self.ring.places(inside)
             missing = [(m, axes, rank) for m in content if (m, axes, rank) not in self.means]
@@ -207,12 +209,15 @@ class Normal:
             if len(whole_mean) <= 1:
                 self.fired.add("mean of a sum")
                 return times({outside: 1}, whole_mean)
-        elif len(inside) == 1 and inside[0][1] == 1 and self.ring.of(inside[0][0]).kind == "mean":
+        through = mean_of_product(self, inside, axes, rank)
+        if through is not None:
+            return times({outside: 1}, through)
+        if len(inside) == 1 and inside[0][1] == 1 and self.ring.of(inside[0][0]).kind == "mean":
             self.fired.add("mean of means")
             inside, axes, rank = self._merged(inside[0][0], axes, rank)
         return times({outside: 1}, self.single(self.mean_atom(inside, axes, rank)))
 
-    def _varying(self, monomial: Monomial, axes: frozenset[int]) -> Monomial:
+    def varying(self, monomial: Monomial, axes: frozenset[int]) -> Monomial:
         """The factors that vary along some of ``axes``."""
         factors = self.ring.factors
         return tuple([term for term in monomial if not axes.isdisjoint(factors[term[0]][1])])

@@ -120,6 +120,10 @@ class Ring:
             return poly
         return {tuple(sorted([(new[f], e) for f, e in m])): c for m, c in poly.items()}
 
+    def framed(self, poly: Poly) -> Hashable:
+        """A key of a polynomial in its frame."""
+        return frozenset([(tuple((*self.factors[f], e) for f, e in m), c) for m, c in poly.items()])
+
     def canonical(self, polys: tuple[Poly, ...], also: Iterable[int] = ()) -> tuple[Any, Places]:
         """A key of polynomials that does not depend on their frame, and the places it numbers."""
         order: dict[int, int] = {}

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..ir import Kind, Node, Shape, attrs_key
+from . import contractions
 from .exact import Number, ratio, whole
-from .polynomial import ONE, ZERO, Atom, Poly, Ring, number, plus, product, scaled, times
+from .polynomial import ONE, ZERO, Atom, Poly, number, plus, scaled
 from .signs import POSITIVE
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def whole_node(normal: Normal, node: Node) -> Poly:
     key: Hashable = ("leaf", id(node))
     operands = tuple([normal.poly[i] for i in node.inputs])
     if node.inputs and node.prim.name != "random_uniform":
-        frames = tuple([_in_frame(normal.ring, p) for p in operands])
+        frames = tuple([normal.ring.framed(p) for p in operands])
         types = tuple([i.type for i in node.inputs])
         key = (node.prim.name, frames, types, attrs_key(node.attrs))
     elif node.prim.name == "constant":
@@ -57,12 +58,6 @@ def whole_node(normal: Normal, node: Node) -> Poly:
     kind = "opaque" if node.inputs else "leaf"
     atom = Atom(key, kind, dims, home, node, operands, rank=rank)
     return normal.single((normal.ring.atom(atom), home))
-
-
-def _in_frame(ring: Ring, poly: Poly) -> Hashable:
-    return frozenset(
-        [(tuple((*ring.factors[f], e) for f, e in m), c) for m, c in poly.items()]
-    )  # fmt: skip
 
 
 def _constant(normal: Normal, node: Node) -> Poly:
@@ -220,7 +215,7 @@ def _mapped(normal: Normal, node: Node, operand: Poly) -> Poly:
     axes = tuple([a for a, dim in enumerate(shape) if dim != 1])
     key = (
         node.prim.name,
-        _in_frame(normal.ring, operand),
+        normal.ring.framed(operand),
         node.inputs[0].type,
         attrs_key(node.attrs),
     )
@@ -239,36 +234,7 @@ def _matmul(normal: Normal, node: Node) -> Poly:
         return ZERO
     if not normal.deep:
         return whole_node(normal, node)
-    normal.fired.add("bilinearity of the product")
-    total: Poly = ZERO
-    for m, c in p.items():
-        for n, d in q.items():
-            total = plus(total, _contracted(normal, node, m, n), c * d)
-    return total
-
-
-def _contracted(normal: Normal, node: Node, m: Any, n: Any) -> Poly:
-    """``m @ n``, factors that do not vary along the contracted axis outside."""
-    ring = normal.ring
-
-    def split(monomial: Any, inner: int, other: int) -> tuple[Any, Any]:
-        out = [t for t in monomial if not {inner, other} & set(ring.factors[t[0]][1])]
-        lone = [t for t in monomial if set(ring.factors[t[0]][1]) == {other}]
-        moved = [*out, *lone]
-        return tuple(sorted(moved)), tuple([t for t in monomial if t not in moved])
-
-    left, m = split(m, -1, -2)
-    right, n = split(n, -2, -1)
-    scale = product(left, right)
-    if not m and not n:
-        return times({scale: 1}, normal.size([node.inputs[0].type.shape[-1]]))
-    shape = node.type.shape
-    home = tuple([a - len(shape) for a, dim in enumerate(shape) if dim != 1])
-    frames = _in_frame(ring, {m: 1}), _in_frame(ring, {n: 1})
-    key = ("matmul", *frames, node.inputs[0].type.shape[-1], shape)
-    dims = tuple([shape[p] for p in home])
-    atom = Atom(key, "opaque", dims, home, None, ({m: 1}, {n: 1}), rank=len(shape))
-    return times({scale: 1}, normal.single((ring.atom(atom), home)))
+    return contractions.read(normal, node)
 
 
 def _exponential(normal: Normal, node: Node) -> Poly:

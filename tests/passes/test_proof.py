@@ -209,6 +209,15 @@ def scaled_weights(eps):
     return norm(z @ (a * w), gamma, beta), norm(z @ w, gamma, beta), a
 
 
+@pytest.mark.parametrize("between", [lambda h: h, mg.relu, lambda h: h * h])
+def test_a_bias_behind_linear_layers_has_no_gradient_unless_something_stands_between(between):
+    x, u = mg.input("x", ("N", 3)), mg.input("u", ("N", 5))
+    w, b, v = mg.input("w", (3, 4)), mg.input("b", 4), mg.input("v", (4, 5))
+    y = mg.nn.batch_norm(between(x @ w + b) @ v, mg.input("gamma", 5), mg.input("beta", 5))
+    (db,) = mg.grad(y, [b], u)
+    assert (mg.prove_zero(db) is not None) == (between(b) is b)
+
+
 def test_the_scale_of_the_weights_does_not_matter_exactly_when_eps_is_zero():
     scaled, plain, a = scaled_weights(0.0)
     assert mg.prove_equal(scaled, plain, positive=[a]) is not None

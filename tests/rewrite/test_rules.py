@@ -15,6 +15,7 @@ from minigrad.rewrite import (
     RULES,
     Rule,
     Strength,
+    contractions,
     normal,
     powers,
     readings,
@@ -113,7 +114,9 @@ def test_a_law_is_true_fires_and_is_what_the_normal_form_knows(name, shape):
 
 def test_every_law_that_fires_has_a_row():
     """The names in the code of the normal form are those of the table."""
-    source = "".join(inspect.getsource(m) for m in (normal, powers, readings, relations))
+    source = "".join(
+        inspect.getsource(m) for m in (contractions, normal, powers, readings, relations)
+    )
     assert set(re.findall(r'fired\.add\("([^"]+)"\)', source)) == set(LAWS)
 
 
