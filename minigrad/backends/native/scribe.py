@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+import numpy as np
+
 from ...ir import Node
 from .access import part
 from .fuse import Kernel
@@ -173,9 +175,13 @@ class Scribe:
     def _compute(self, key: Key, step: Part) -> None:
         node = key[0]
         texts = [self._known(o) or "" for o in step.operands]
-        if texts and not step.alias and all(_LITERAL.match(text) for text in texts):
-            pairs = zip(step.operands, texts, strict=True)  # say what kind of numbers they are
-            texts = [f"{KINDS[o[0].type.dtype]}({text})" for o, text in pairs]
+        pairs = list(zip(step.operands, texts, strict=True))
+        numbers = [text for o, text in pairs if o[0].type.dtype != np.bool_] or texts
+        if texts and not step.alias and all(_LITERAL.match(text) for text in numbers):
+            texts = [  # say what kind of numbers they are
+                f"{KINDS[o[0].type.dtype]}({text})" if _LITERAL.match(text) else text
+                for o, text in pairs
+            ]
         if step.load is not None:
             name = self.pointer(self.names.of[node], KINDS[node.type.dtype])
             passes = self.reads.setdefault(name, set())
