@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..ir import FeedError, Graph, GraphError, Node, place, toposort
+from ..ir.graph import require_graph
 from ..primitives import initial_value
 from .feed import Array, by_node, check_state, checked, missing
 from .interpreter import Program, lower
@@ -41,6 +42,7 @@ def compile(
     >>> outputs["y"], state["m"]
     (array([1., 2.], dtype=float32), array(1., dtype=float32))
     """
+    require_graph("compile", graph)
     if backend not in BACKENDS:
         raise GraphError(f"compile: no backend {backend!r}; there is {', '.join(BACKENDS)}")
     if threads is not None and (type(threads) is not int or threads < 1):

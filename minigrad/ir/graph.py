@@ -242,6 +242,15 @@ def _checked_inputs(inputs: tuple[Node, ...], leaves: Sequence[Node]) -> tuple[N
     return inputs
 
 
+def require_graph(asked: str, found: object) -> None:
+    """GraphError unless a function was given a graph, not its nodes."""
+    if not isinstance(found, Graph):
+        hint = "; mg.Graph(inputs, outputs) makes one of nodes" if isinstance(found, Node) else ""
+        raise GraphError(
+            f"{asked}: needs a Graph, not {type(found).__name__} {found!r}{hint}{_here()}"
+        )
+
+
 def _check_states(updates: Sequence[Update]) -> None:
     seen: set[Node] = set()
     for update in updates:

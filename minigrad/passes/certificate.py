@@ -25,6 +25,7 @@ from ..ir import (
     substitute,
     toposort,
 )
+from ..ir.graph import require_graph
 from ..primitives import initial_value, reshape, state
 from .dependence import batch_dependence
 from .inference import to_inference
@@ -92,6 +93,7 @@ def certify_inference(
     >>> found.exact, found.error < 1e-14, found.independent, [s.name for s, _ in found.statistics]
     (True, True, True, ['bn/running_mean', 'bn/running_var'])
     """
+    require_graph("certify_inference", train)
     infer = to_inference(train) if infer is None else infer
     for name in infer.outputs:
         if name not in train.outputs:

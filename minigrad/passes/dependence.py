@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from ..ir import Dim, Graph, GraphError, Kind, Node, place
+from ..ir.graph import require_graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ def batch_dependence(graph: Graph, dim: str | None = None) -> Dependence:
     >>> mg.batch_dependence(train).mixing
     <mean f32[3] in bn1>
     """
+    require_graph("batch_dependence", graph)
     batch = _batch_dim(graph, dim)
     facts, origins = _interpret(graph, batch)
     axes: dict[str, int | None] = {}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..ir import Graph, GraphError, Node, substitute
+from ..ir.graph import require_graph
 from .fold_algebra import IDENTITY, Affine
 from .fold_build import Built, Fold, Refusal, build, refusals
 from .fold_check import Point, Rounding, points, roundings, verify, verify_numbers, with_values
@@ -158,8 +159,7 @@ def _measured(
 
 
 def _demand_inference(graph: Graph) -> None:
-    if not isinstance(graph, Graph):
-        raise GraphError(f"fold: needs a Graph, not {type(graph).__name__} {graph!r}")
+    require_graph("fold", graph)
     if graph.updates or graph.replacements:
         names = ", ".join(u.state.name for u in graph.updates[:3])
         moving = f"it still moves {names}" if names else "it still has a training form"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from ..ir import Graph, GraphError, Node, enter, substitute, toposort
+from ..ir.graph import require_graph
 from ..primitives import reshape
 
 
@@ -30,6 +31,7 @@ def to_inference(graph: Graph, outputs: Sequence[str] | None = None) -> Graph:
     >>> len(train.updates), len(infer.updates), [s.name for s in infer.states]
     (2, 0, ['running_mean', 'running_var'])
     """
+    require_graph("to_inference", graph)
     names = list(graph.outputs) if outputs is None else list(outputs)
     for name in names:
         if name not in graph.outputs:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from ..ir import Graph, Node, place, toposort
+from ..ir.graph import require_graph
 from .cse import share
 from .norms_backward import Backward, backward_region
 from .norms_flow import REDUCTIONS, Flow, reached, roots, unviewed, volume
@@ -127,6 +128,7 @@ def find_norms(graph: Graph) -> list[Norm]:
     >>> norm.kind, norm.axes, norm.eps.value, norm.eps.place, norm.x is x, norm.y is y
     ('batch', (0,), 1e-05, 'inside', True, True)
     """
+    require_graph("find_norms", graph)
     old = toposort([*graph.nodes, *_estimates(graph)])
     first: dict[Node, Node] = {}  # shared node -> the node of this graph it stands for
     every: dict[Node, list[Node]] = {}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..ir import Graph, Node, Update, as_dtype, map_nodes, rebuild
+from ..ir.graph import require_graph
 from ..ir.types import COMPLEX128
 from ..primitives import cast
 
@@ -20,6 +21,7 @@ def retype(graph: Graph, dtype: Any) -> Graph:
     >>> retype(g, "float64").outputs["y"].type
     f64[3]
     """
+    require_graph("retype", graph)
     mapped = retyped(
         [*graph.roots, *graph.inputs, *graph.replacements, *graph.replacements.values()], dtype
     )

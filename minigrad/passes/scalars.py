@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..ir import HERE, Graph, GraphError, Kind, Node, Update, place
+from ..ir.graph import require_graph
 from ..primitives import add, constant, equal, maximum, where
 from ..primitives.leaf import INPUT, PARAMETER, STATE
 from ..primitives.window import UNFOLD
@@ -37,6 +38,7 @@ def scalarize(graph: Graph) -> Graph:
       c: f32[] = add a b
       return y=c
     """
+    require_graph("scalarize", graph)
     cells: dict[Node, Cells] = {}
     before = HERE.scope, HERE.source
     try:

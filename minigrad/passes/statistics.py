@@ -24,6 +24,7 @@ from ..ir import (
     promote,
     toposort,
 )
+from ..ir.graph import require_graph
 from ..ir.types import FLOAT32
 from ..primitives import cast, count, mean, reshape, sqrt, state
 from .conventions import CONVENTIONS, CUMULATIVE
@@ -61,6 +62,7 @@ def track_statistics(
     >>> [u.state.name for u in g.updates], bool(mg.batch_dependence(mg.to_inference(g)))
     (['batch_norm1/running_mean', 'batch_norm1/running_var'], True)
     """
+    require_graph("track_statistics", graph)
     ema = _Ema(_decay(decay, convention), CONVENTIONS[convention].unbiased)
     found = [norm for norm in find_norms(graph) if _wants_statistics(norm, graph)]
     layers: dict[object, _Running] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ...ir import Graph, GraphError
+from ...ir.graph import require_graph
 from .finding import Finding, Fix, Hit, Rule
 from .numbers import TOLERANCE, disagreement
 from .rows import RULES
@@ -35,6 +36,7 @@ def lint(graph: Graph, rules: Iterable[str] | None = None, *, fixes: bool = True
     >>> found.rule, found.fixed is not None
     ('one-pass-variance', True)
     """
+    require_graph("lint", graph)
     chosen = RULES if rules is None else [_named(name) for name in rules]
     subject = Subject(graph)
     hits = [(rule, hit) for rule in chosen for hit in rule.find(subject)]
