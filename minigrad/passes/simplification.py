@@ -241,29 +241,35 @@ class Simplification:
         return {*self.roots, *self.pinned, *atoms}.union(*[node.inputs for node in atoms])
 
     def _replace(self, node: Node, wanted: bool, forward: bool, fixed: bool) -> None:
-        poly = self.normal.poly[node]
-        inputs = tuple([self.new[i] for i in node.inputs])
-        kept = node if inputs == node.inputs else rebuild(node, inputs)
-        if (node.inputs or node.prim is CONSTANT) and node not in self.pinned:
+        new, normal = self.new, self.normal
+        poly = normal.poly[node]
+        operands = node.inputs
+        inputs = tuple([new[i] for i in operands])
+        kept = node if inputs == operands else rebuild(node, inputs)
+        if (operands or node.prim is CONSTANT) and node not in self.pinned:
             kept = self.builder.pooled(kept)
         chosen = kept
-        changed = node in self.normal.laws or not self.open.isdisjoint(node.inputs)
-        tell = self.told and (node in self.normal.laws or node in self.roots) and not forward
+        changed = node in normal.laws or not self.open.isdisjoint(operands)
+        tell = self.told and (node in normal.laws or node in self.roots) and not forward
         wanted = wanted or tell
         if changed and not wanted:
             self.open.add(node)
         changed = changed or tell
-        if wanted and changed and not fixed and node.type.is_float and not is_leaf(node):
-            chosen = self._cheaper(kept, node, forward)
-        if self.told and node.inputs:
+        is_float = node.type.is_float
+        unpaid = self._new_below(kept) if wanted else []
+        if wanted and changed and not fixed and is_float and not is_leaf(node):
+            chosen = self._cheaper(kept, node, forward, sum([cost_of(n) for n in unpaid]))
+            if chosen is not kept:
+                unpaid = self._new_below(chosen)
+        if self.told and operands:
             self._tell(node, kept, chosen)
-        self.new[node] = chosen
-        if wanted:
-            self._pay(chosen)
-        number = self.normal.atom_of.get(node)
+        new[node] = chosen
+        if unpaid:
+            self._pay(unpaid)
+        number = normal.atom_of.get(node)
         if number is not None:
             self.builder.values[number] = chosen
-        if (forward or wanted) and node.type.is_float:
+        if (forward or wanted) and is_float:
             self.builder.remember(poly, chosen)
 
     def _tell(self, node: Node, kept: Node, chosen: Node) -> None:
@@ -279,13 +285,13 @@ class Simplification:
         else:
             self.told_steps.append((kept, chosen, laws))
 
-    def _cheaper(self, kept: Node, node: Node, forward: bool) -> Node:
+    def _cheaper(self, kept: Node, node: Node, forward: bool, budget: float) -> Node:
+        """The cheapest form of a node that was found; ``kept`` costs the budget."""
         if node in self.normal.atom_of and self._atom_is_opaque(node):
             return kept
         poly = self.normal.poly[node]
         if node in self.normal.atom_of:  # a sum that is kept whole
             poly = self._content(node)
-        budget = self._unpaid(kept)
         try:
             built = self.builder.within(budget, poly, node.type)
         except OutOfRangeError:
@@ -296,7 +302,7 @@ class Simplification:
             return kept
         if node in self.results:
             return self.results[node]  # what the derivation is of
-        ahead = budget - self._unpaid(built)
+        ahead = budget - sum([cost_of(n) for n in self._new_below(built)])
         return built if ahead > 0 or (ahead == 0 and not forward) else kept
 
     def _atom_is_opaque(self, node: Node) -> bool:
@@ -306,15 +312,13 @@ class Simplification:
         ((monomial, _),) = self.normal.poly[node].items()
         return self.normal.content(monomial[0][0])
 
-    def _unpaid(self, root: Node) -> float:
-        return sum([cost_of(node) for node in self._new_below(root)])
-
-    def _pay(self, root: Node) -> None:
-        for node in self._new_below(root):
-            self.builder.paid.add(node)
-            poly = self.builder.made.get(node)
-            if poly is not None:
-                self.builder.remember(poly, node)
+    def _pay(self, nodes: Sequence[Node]) -> None:
+        """From now on these are computed anyway."""
+        builder = self.builder
+        builder.paid.update(nodes)
+        for node in nodes:
+            if node in builder.made:
+                builder.remember(builder.made[node], node)
 
     def _new_below(self, root: Node) -> list[Node]:
         """What ``root`` needs that nothing chosen so far computes."""

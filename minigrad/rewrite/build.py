@@ -8,8 +8,11 @@ that the forward graph has anyway (``xhat = c * r``) are used again, also inside
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 from ..ir import Node, Primitive, TensorType, node_key, rebuild
@@ -17,7 +20,7 @@ from ..primitives import broadcast_to, cast, count, reshape, transpose
 from ..primitives.elementwise import ABS, ADD, DIV, MUL, NEG, POW, SQRT, SUB
 from ..primitives.leaf import CONSTANT
 from ..primitives.reduce import MEAN, SUM
-from .cost import cost_of, elements
+from .cost import OP, cost_of, elements
 from .exact import Number, magnitude, quotient, ratio
 from .known import Products
 from .normal import Normal
@@ -26,6 +29,7 @@ from .remainder import Remainder
 from .representable import represented
 
 Term = tuple[Monomial, Number]
+ONES = {1, -1}
 
 
 class TooDearError(Exception):
@@ -41,6 +45,8 @@ class Builder:
     pool: dict[Any, Node] = field(default_factory=dict)
     values: dict[int, Node] = field(default_factory=dict)  # of atoms, in their home frame
     sums: dict[frozenset[Term], Node] = field(default_factory=dict)
+    multiplied: set[Node] = field(default_factory=set)  # first operands of products in the pool
+    leads: set[Monomial] = field(default_factory=set)  # one monomial of every sum
     made: dict[Node, Poly] = field(default_factory=dict)  # reductions, and what they are
     paid: set[Node] = field(default_factory=set)  # what is computed anyway
     budget: float = math.inf
@@ -56,17 +62,25 @@ class Builder:
             return
         if len(poly) > 1:
             self.sums.setdefault(frozenset(poly.items()), node)
+            self.leads.add(min(poly))
             return
         for monomial, coefficient in poly.items():
             self.products.remember(monomial, coefficient, node)
 
     def within(self, budget: float, poly: Poly, type_: TensorType) -> Node:
         """`exact`, as long as the nodes that nobody has paid for cost no more than the budget."""
+        if len(poly) > 4 and self._additions(poly) > budget and self._known(poly) is None:
+            raise TooDearError
         self.budget, self.counted = budget, set()
         try:
             return self.exact(poly, type_)
         finally:
             self.budget = math.inf
+
+    def _additions(self, poly: Poly) -> float:
+        """What adding the terms up costs at least, if no two of them are a sum that exists."""
+        smallest = min([self._extent(m) for m in poly])
+        return (len(poly) - 2) * (OP + smallest)
 
     def exact(self, poly: Poly, type_: TensorType) -> Node:
         """A node of exactly this type that holds the polynomial."""
@@ -88,44 +102,54 @@ class Builder:
         if len(poly) == 1:
             ((monomial, coefficient),) = poly.items()
             return self.product(monomial, coefficient)
-        known = self.sums.get(frozenset(poly.items()))
+        known = self._known(poly)
         if known is not None:
             return known
-        negated = self.sums.get(frozenset([(m, -c) for m, c in poly.items()]))
-        if negated is not None:
-            return self.apply(NEG, negated)
-        shared, scale = self._shared(poly)
+        shared, scale = _shared(poly)
         if shared or scale != 1:
             inverse = power(shared, -1)
             rest = {product(m, inverse): quotient(c, scale) for m, c in poly.items()}
             return self.product(shared, scale, [self.sum(rest)])
         return self._grouped(poly)
 
+    def _known(self, poly: Poly) -> Node | None:
+        """The node that holds a sum, or what its negative makes of one that does."""
+        if self.leads.isdisjoint(frozenset(poly)):
+            return None
+        known = self.sums.get(frozenset(poly.items()))
+        if known is not None:
+            return known
+        negated = self.sums.get(frozenset([(m, -c) for m, c in poly.items()]))
+        return None if negated is None else self.apply(NEG, negated)
+
     def _grouped(self, poly: Poly) -> Node:
         """A sum without a factor in all of its terms."""
         factor = self._most_shared(poly)
         if factor is None:
             return self._chain(poly)
-        inverse = power((factor,), -1)
-        inside = {product(m, inverse): c for m, c in poly.items() if factor in m}
-        rest = {m: c for m, c in poly.items() if factor not in m}
+        inside, rest = {}, {}
+        for monomial, coefficient in poly.items():
+            if factor in monomial:
+                inside[tuple([term for term in monomial if term != factor])] = coefficient
+            else:
+                rest[monomial] = coefficient
         with_factor = self.product((factor,), 1, [self.sum(inside)])
         return self.apply(ADD, with_factor, self.sum(rest)) if rest else with_factor
 
     def _most_shared(self, poly: Poly) -> tuple[int, Number] | None:
-        uses: dict[tuple[int, Number], int] = {}
-        for monomial in poly:
-            for power_ in self.normal.ring.solid(monomial):
-                uses[power_] = uses.get(power_, 0) + 1
-        best = max(uses.items(), key=lambda item: (item[1], -item[0][0]), default=(None, 0))
-        return best[0] if best[1] > 1 else None
+        """The power of a factor that most terms have, if several do."""
+        dims = self.normal.ring.dims
+        uses = Counter(chain.from_iterable(poly))
+        several = [(n, -t[0], t) for t, n in uses.items() if n > 1 and t[0] not in dims]
+        return max(several, key=itemgetter(0, 1))[2] if several else None
 
     def _chain(self, poly: Poly) -> Node:
         """The terms one after the other: a large one, what is small, the other large ones."""
-        terms = sorted(poly.items(), key=lambda t: (-self._extent(t[0]), t[1] < 0))
-        sizes = [self._extent(m) for m, _ in terms]
-        large = [t for t, size in zip(terms, sizes, strict=True) if size == sizes[0]]
-        small = [t for t, size in zip(terms, sizes, strict=True) if size != sizes[0]]
+        sizes = {m: self._extent(m) for m in poly}
+        largest = max(sizes.values())
+        terms = sorted(poly.items(), key=lambda t: (-sizes[t[0]], t[1] < 0))
+        large = [t for t in terms if sizes[t[0]] == largest]
+        small = [t for t in terms if sizes[t[0]] != largest]
         total, rest = self._signed(large[0]), large[1:]
         if len(small) > 1:
             joined = dict(small)
@@ -142,20 +166,6 @@ class Builder:
 
     def _signed(self, term: Term) -> Node:
         return self.product(*term)
-
-    def _shared(self, poly: Poly) -> tuple[Monomial, Number]:
-        """The factors and the number that all terms have in common."""
-        monomials = [dict(m) for m in poly]
-        shared: dict[int, Number] = {}
-        for f in set.intersection(*[set(m) for m in monomials]):
-            powers = [m[f] for m in monomials]
-            if min(powers) > 0 or max(powers) < 0:
-                shared[f] = min(powers, key=magnitude)
-        scales = {magnitude(c) for c in poly.values()}
-        scale: Number = scales.pop() if len(scales) == 1 else 1
-        if all(c < 0 for c in poly.values()):
-            scale = -scale
-        return tuple(sorted(shared.items())), scale
 
     # --- products ----------------------------------------------------------------------------
 
@@ -196,14 +206,16 @@ class Builder:
         """Pairs of operands whose product has been made already become one."""
         if len(operands) < 2:
             return operands
-        pairs = ((a, b) for a in operands for b in operands if a is not b)
-        for a, b in pairs:
-            made = self.pool.get((MUL, (a, b), ()))
-            if made is not None:
-                rest = list(operands)
-                rest.remove(a)
-                rest.remove(b)
-                return self._existing([made, *rest])
+        for a in operands:
+            if a not in self.multiplied:
+                continue
+            for b in operands:
+                made = None if a is b else self.pool.get((MUL, (a, b), ()))
+                if made is not None:
+                    rest = list(operands)
+                    rest.remove(a)
+                    rest.remove(b)
+                    return self._existing([made, *rest])
         return operands
 
     def _absorb(self, left: Remainder) -> None:
@@ -355,6 +367,8 @@ class Builder:
 
     def pooled(self, node: Node) -> Node:
         """``node``, or the one met before that is equal to it."""
+        if node.prim is MUL:
+            self.multiplied.add(node.inputs[0])
         return self.pool.setdefault(node_key(node, node.inputs), node)
 
     def _spent(self, node: Node) -> Node:
@@ -368,3 +382,25 @@ class Builder:
 
     def _extent(self, monomial: Monomial) -> float:
         return elements(tuple(self.normal.ring.sizes([monomial]).values()))
+
+
+def _shared(poly: Poly) -> tuple[Monomial, Number]:
+    """The factors and the number that all terms have in common."""
+    common: set[int] | None = None
+    for monomial in poly:
+        factors = [f for f, _ in monomial]
+        common = set(factors) if common is None else common.intersection(factors)
+        if not common:
+            break
+    shared: dict[int, Number] = {}
+    if common:
+        monomials = [dict(m) for m in poly]
+        for f in common:
+            powers = [m[f] for m in monomials]
+            if min(powers) > 0 or max(powers) < 0:
+                shared[f] = min(powers, key=magnitude)
+    coefficients = set(poly.values())
+    scales = {1} if coefficients <= ONES else {magnitude(c) for c in coefficients}
+    scale: Number = scales.pop() if len(scales) == 1 else 1
+    negative = max(coefficients) < 0
+    return tuple(sorted(shared.items())), -scale if negative else scale

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import TypeAlias
 
 from ..ir import Node
 from .exact import Number, magnitude, whole
 from .polynomial import Monomial, Ring
 from .remainder import Remainder
 
-Known: TypeAlias = tuple[Monomial, Monomial]  # a product, and the same without its dims
-
 USES = 8  # known products in one product: x ** 1000 is not made of a thousand
 CANDIDATES = 6  # known products that are tried for a factor; keeps the work linear
+
+
+@dataclass(slots=True, eq=False)
+class Known:
+    """A product that some node holds; ``solid`` is what it holds besides dims."""
+
+    monomial: Monomial
+    solid: Monomial
+    factors: frozenset[int]  # of ``solid``
 
 
 @dataclass(slots=True)
@@ -31,10 +37,11 @@ class Products:
         solid = self.ring.solid(monomial)
         if solid and monomial not in self.nodes:
             self.nodes[monomial] = (node, coefficient)
-            for f, _ in solid:
+            known = Known(monomial, solid, frozenset([f for f, _ in solid]))
+            for f in known.factors:
                 candidates = self.by_factor.setdefault(f, [])
                 if len(candidates) < CANDIDATES:
-                    candidates.append((monomial, solid))
+                    candidates.append(known)
 
     def plain(self, monomial: Monomial) -> Node | None:
         """The node that holds exactly this monomial."""
@@ -44,20 +51,20 @@ class Products:
     def use(self, left: Remainder) -> None:
         """Take what saves most out of a product, or its inverse, as long as something does."""
         powers = dict(left.monomial)
-        candidates: Sequence[Known] = [c for f in powers for c in self.by_factor.get(f, ())]
+        candidates = self._within(powers, powers)
         for _ in range(USES):
             if len(powers) == 1 and 1 in powers.values():
                 break
-            fitting = [(c, *found) for c in candidates if (found := _gain(c[1], powers))]
+            fitting = [(c, *found) for c in candidates if (found := _gain(c.solid, powers))]
             if not fitting:
                 break
-            (best, _), gain, sign = max(fitting, key=itemgetter(1))
+            best, gain, sign = max(fitting, key=itemgetter(1))
             if gain <= 0:
                 break
             candidates = [c for c, _, _ in fitting]  # what does not fit now will not fit later
-            node, coefficient = self.nodes[best]
+            node, coefficient = self.nodes[best.monomial]
             left.use(node, coefficient, sign)
-            for f, e in best:
+            for f, e in best.monomial:
                 rest = powers.get(f, 0) - e * sign
                 if rest:
                     powers[f] = whole(rest)
@@ -65,37 +72,46 @@ class Products:
                     del powers[f]
         left.monomial = tuple(sorted(powers.items()))
 
+    def _within(self, some: Iterable[int], every: Iterable[int]) -> list[Known]:
+        """The known products of some of these factors, and of none that is not in ``every``."""
+        present = frozenset(every)
+        by_factor = self.by_factor
+        return list(
+            dict.fromkeys(
+                [c for f in some if f in by_factor for c in by_factor[f] if c.factors <= present]
+            )
+        )
+
     def completed(
         self, inside: Monomial, outside: Monomial, reduced: frozenset[int]
     ) -> tuple[Monomial, Number] | None:
         """What a known product has outside of a mean that holds its other part, and its number."""
         powers, free = dict(inside), dict(outside)
-        for f, _ in self.ring.solid(inside):
-            for candidate, _ in self.by_factor.get(f, ()):
-                part = [(g, e) for g, e in candidate if powers.get(g, 0) == e]
-                rest = tuple([term for term in candidate if term not in part])
-                solid = self.ring.solid(rest)
-                fits = all(
-                    free.get(g, 0) * e > 0 and magnitude(free[g]) >= magnitude(e) for g, e in solid
-                )
-                if part and solid and fits and reduced.isdisjoint(self.ring.places(rest)):
-                    return rest, self.nodes[candidate][1]
+        for known in self._within(powers, powers | free):
+            candidate = known.monomial
+            part = [(g, e) for g, e in candidate if powers.get(g, 0) == e]
+            rest = tuple([term for term in candidate if term not in part])
+            solid = self.ring.solid(rest)
+            fits = all(
+                free.get(g, 0) * e > 0 and magnitude(free[g]) >= magnitude(e) for g, e in solid
+            )
+            if part and solid and fits and reduced.isdisjoint(self.ring.places(rest)):
+                return rest, self.nodes[candidate][1]
         return None
 
 
 def _gain(solid: Monomial, powers: dict[int, Number]) -> tuple[float, int] | None:
     """How many powers a known product saves, or its inverse (-1); None where neither fits."""
-    for f, _ in solid:
-        if f not in powers:
-            return None
     first, e = solid[0]
-    sign = 1 if (powers[first] > 0) == (e > 0) else -1
+    sign = 1 if (powers.get(first, 0) > 0) == (e > 0) else -1
     saved = 0.0 if sign == 1 else -0.5
     for f, e in solid:
-        have, need = powers[f], e if sign == 1 else -e
+        have, need = powers.get(f, 0), e if sign == 1 else -e
         if have == need:
             saved += 1.0
-        elif (have > 0) == (need > 0) and magnitude(have) >= magnitude(need):
+        elif (have > 0) == (need > 0) and magnitude(need) <= magnitude(have) <= USES * magnitude(
+            need
+        ):
             saved += 0.25
         else:
             return None
