@@ -29,11 +29,14 @@ from ..rewrite.cost import cheapest, cost_of
 from ..rewrite.driver import rewrite
 from ..rewrite.formula import LATEX, TEXT, Style, formula
 from ..rewrite.normal import Normal
+from ..rewrite.polynomial import Poly
 from ..rewrite.representable import OutOfRangeError
 from ..rewrite.rules import RULES
 from .cse import share
 from .derivation import Derivation, Step, checked, is_complex, require_names, require_nodes
 from .symbols import Names, named
+
+POWERS = "powers of one base"  # a law
 
 
 @overload
@@ -292,6 +295,15 @@ class Simplification:
         poly = self.normal.poly[node]
         if node in self.normal.atom_of:  # a sum that is kept whole
             poly = self._content(node)
+        chosen = self._better(kept, node, poly, budget, forward)
+        if chosen is kept and forward and POWERS in self.normal.laws.get(node, ()):
+            self.builder.usable = self.builder.paid  # x**5 is not made of x**3 and x**2
+            chosen = self._better(kept, node, poly, budget, forward)
+            self.builder.usable = None
+        return chosen
+
+    def _better(self, kept: Node, node: Node, poly: Poly, budget: float, forward: bool) -> Node:
+        """The form that is built of a polynomial if it is cheaper, or else ``kept``."""
         try:
             built = self.builder.within(budget, poly, node.type)
         except OutOfRangeError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import itemgetter
@@ -50,6 +50,7 @@ class Builder:
     made: dict[Node, Poly] = field(default_factory=dict)  # reductions, and what they are
     paid: set[Node] = field(default_factory=set)  # what is computed anyway
     budget: float = math.inf
+    usable: Container[Node] | None = None  # the known products that may be used, if not all
     counted: set[Node] = field(default_factory=set)
     products: Products = field(init=False)
 
@@ -176,7 +177,7 @@ class Builder:
             return exact[0]
         left = Remainder(monomial, scale, list(parts), [])
         self._absorb(left)
-        self.products.use(left)
+        self.products.use(left, self.usable)
         self._use_sums(left)
         for f, e in left.monomial:
             node, inverted = self._raised(f, e)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from operator import itemgetter
 
@@ -48,10 +48,12 @@ class Products:
         node, coefficient = self.nodes.get(monomial, (None, 1))
         return node if coefficient == 1 else None
 
-    def use(self, left: Remainder) -> None:
+    def use(self, left: Remainder, only: Container[Node] | None=None) -> None:
         """Take what saves most out of a product, or its inverse, as long as something does."""
         powers = dict(left.monomial)
         candidates = self._within(powers, powers)
+        if only is not None:
+            candidates = [c for c in candidates if self.nodes[c.monomial][0] in only]
         for _ in range(USES):
             if len(powers) == 1 and 1 in powers.values():
                 break

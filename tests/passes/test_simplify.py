@@ -204,6 +204,15 @@ def test_sequences_nodes_and_graphs_come_back_as_their_kind():
         mg.simplify([3.0])
 
 
+def test_a_product_of_powers_is_made_of_the_base_unless_the_powers_are_there_anyway():
+    x = mg.input("x", ("N", 4), "float64")
+    found = mg.simplify(x**3 * x**2)
+    assert ops([found]) == ["mul"] * 4
+    agree([x**3 * x**2], [found])
+    cube = x**3
+    assert ops(mg.simplify([cube, cube * x**2]))[0] == "pow"
+
+
 def test_integers_and_bools_are_left_alone():
     i = mg.input("i", ("N",), "int64")
     node = mg.where(i + i > 3, i * 2, i - i)
