@@ -48,7 +48,7 @@ class Products:
         node, coefficient = self.nodes.get(monomial, (None, 1))
         return node if coefficient == 1 else None
 
-    def use(self, left: Remainder, only: Container[Node] | None=None) -> None:
+    def use(self, left: Remainder, only: Container[Node] | None = None) -> None:
         """Take what saves most out of a product, or its inverse, as long as something does."""
         powers = dict(left.monomial)
         candidates = self._within(powers, powers)
