@@ -202,7 +202,7 @@ def rebuild(node: Node, inputs: tuple[Node, ...], attrs: Mapping[str, Any] | Non
     f32[5]
     """
     attrs = node.attrs if attrs is None else attrs
-    if attrs is node.attrs and [i.type for i in inputs] == [i.type for i in node.inputs]:
+    if attrs is node.attrs and _of_same_types(inputs, node.inputs):
         return _new_node(node.prim, inputs, attrs, node.type, node.scope, node.source)
     try:
         type_ = node.prim.infer(*[i.type for i in inputs], **attrs)
@@ -212,6 +212,16 @@ def rebuild(node: Node, inputs: tuple[Node, ...], attrs: Mapping[str, Any] | Non
     return _new_node(node.prim, inputs, attrs, type_, node.scope, node.source)
 
 
+def _of_same_types(nodes: tuple[Node, ...], others: tuple[Node, ...]) -> bool:
+    if len(nodes) != len(others):
+        return False
+    for node, other in zip(nodes, others, strict=True):
+        a, b = node.type, other.type
+        if a is not b and (a.shape != b.shape or a.dtype != b.dtype):
+            return False
+    return True
+
+
 def node_key(node: Node, inputs: tuple[Node, ...]) -> Hashable:
     """What is equal for equal ops on the very same operands."""
     return node.prim, inputs, attrs_key(node.attrs) if node.attrs else ()
@@ -219,45 +229,33 @@ def node_key(node: Node, inputs: tuple[Node, ...]) -> Hashable:
 
 def attrs_key(attrs: Mapping[str, Any]) -> Hashable:
     """Static arguments as a key: equal for equal bytes, of the same types."""
-    if not attrs:
-        return ()
+    if len(attrs) < 2:
+        return tuple([(name, _hashable(value)) for name, value in attrs.items()])
     return tuple([(name, _hashable(attrs[name])) for name in sorted(attrs)])
 
 
 def _hashable(value: Any) -> Hashable:
-    if type(value) in (int, bool, str):
-        return value, type(value)
+    kind = type(value)
+    if kind in _PLAIN:
+        return value, kind
     if isinstance(value, np.ndarray):
-        return value.dtype.str, value.shape, value.tobytes()
+        return value.dtype, value.shape, value.tobytes()
     if isinstance(value, float):
         return value.hex()  # 0.0 and -0.0 are equal, and not the same
     try:
         hash(value)
     except TypeError:
         return id(value)
-    return value, type(value)
+    return value, kind
+
+
+_PLAIN = frozenset({int, bool, str})
 
 
 class _Draft(Operators):
     """A node under construction: a frozen dataclass's own __init__ takes three times as long."""
 
     __slots__ = ("attrs", "inputs", "prim", "scope", "source", "type")
-
-    def __init__(
-        self,
-        prim: Primitive,
-        inputs: tuple[Node, ...],
-        attrs: Mapping[str, Any],
-        type_: TensorType,
-        scope: Scope,
-        source: Source | None,
-    ) -> None:
-        self.prim = prim
-        self.inputs = inputs
-        self.attrs = attrs
-        self.type = type_
-        self.scope = scope
-        self.source = source
 
     if TYPE_CHECKING:
         __class__: ClassVar[Any]
@@ -271,7 +269,13 @@ def _new_node(
     scope: Scope,
     source: Source | None,
 ) -> Node:
-    draft: Any = _Draft(prim, inputs, attrs, type_, scope, source)
+    draft: Any = _Draft()
+    draft.prim = prim
+    draft.inputs = inputs
+    draft.attrs = attrs
+    draft.type = type_
+    draft.scope = scope
+    draft.source = source
     draft.__class__ = Node  # same slots; from here on it is frozen
     node: Node = draft
     return node

@@ -20,16 +20,32 @@ def share(roots: Iterable[Node]) -> list[Node]:
     True
     """
     roots = list(roots)
+    moved, _ = shared_in_order(toposort(roots))
+    return [moved.get(root, root) for root in roots]
+
+
+def shared_in_order(order: Iterable[Node]) -> tuple[dict[Node, Node], list[Node]]:
+    """What became of the nodes that another stands for, and the order of what is left.
+
+    The order is the one that `toposort` gives: what an equal node needs was met with the first.
+    """
     first: dict[Hashable, Node] = {}
-    mapped: dict[Node, Node] = {}
-    for node in toposort(roots):
-        if not node.inputs and is_leaf(node) and node.prim.name != "constant":
-            mapped[node] = node
+    moved: dict[Node, Node] = {}
+    changed = moved.keys()
+    left: list[Node] = []
+    for node in order:
+        inputs = node.inputs
+        if not inputs and is_leaf(node) and node.prim.name != "constant":
+            left.append(node)
             continue
-        inputs = tuple([mapped[operand] for operand in node.inputs])
+        same = changed.isdisjoint(inputs)
+        if not same:
+            inputs = tuple([moved.get(operand, operand) for operand in inputs])
         key = node_key(node, inputs)
         found = first.get(key)
         if found is None:
-            found = first[key] = node if inputs == node.inputs else rebuild(node, inputs)
-        mapped[node] = found
-    return [mapped[root] for root in roots]
+            found = first[key] = node if same else rebuild(node, inputs)
+            left.append(found)
+        if found is not node:
+            moved[node] = found
+    return moved, left

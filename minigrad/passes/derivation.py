@@ -172,7 +172,12 @@ def apart(before: Node, after: Node, positive: Iterable[Node] = (), points: int 
 
 def is_complex(roots: Iterable[Node]) -> bool:
     """Some value is complex; the laws are of real numbers: ``sqrt(x**2) = abs(x)``."""
-    return any(node.dtype.kind == "c" for node in toposort(roots))
+    return any_complex(toposort(roots))
+
+
+def any_complex(nodes: Iterable[Node]) -> bool:
+    """Some of the nodes themselves is complex."""
+    return "c" in [node.type.dtype.kind for node in nodes]
 
 
 def require_nodes(function: str, nodes: Iterable[Any]) -> None:

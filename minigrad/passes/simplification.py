@@ -25,15 +25,23 @@ from ..ir import (
 )
 from ..primitives.leaf import CONSTANT
 from ..rewrite.build import Builder, TooDearError
-from ..rewrite.cost import cheapest, cost_of
-from ..rewrite.driver import rewrite
+from ..rewrite.cost import Form, cheapest, cost_of
+from ..rewrite.driver import normal_forms
 from ..rewrite.formula import LATEX, TEXT, Style, formula
 from ..rewrite.normal import Normal
 from ..rewrite.polynomial import Poly
 from ..rewrite.representable import OutOfRangeError
 from ..rewrite.rules import RULES
-from .cse import share
-from .derivation import Derivation, Step, checked, is_complex, require_names, require_nodes
+from .cse import share, shared_in_order
+from .derivation import (
+    Derivation,
+    Step,
+    any_complex,
+    checked,
+    is_complex,
+    require_names,
+    require_nodes,
+)
 from .symbols import Names, named
 
 POWERS = "powers of one base"  # a law
@@ -198,11 +206,20 @@ def simplified(roots: Sequence[Node], pinned: Iterable[Node] = ()) -> list[Node]
     pinned = frozenset(pinned)
     roots = list(roots)
     with building():
-        if is_complex(roots):
+        given = Form(roots, toposort(roots))
+        if any_complex(given.order):
             return roots if pinned else share(roots)
-        local = roots if pinned else share(rewrite(roots, RULES))
-        found = Simplification(local, pinned).run()
-        return cheapest(found, local, roots)
+        local = given if pinned else _locally(given)
+        found = Simplification(local.roots, pinned).run(local.order)
+        return cheapest(Form(found, toposort(found)), local, given).roots
+
+
+def _locally(given: Form) -> Form:
+    """The form after the local rules, every expression once."""
+    new = normal_forms(given.order, RULES)
+    roots = [new.get(root, root) for root in given.roots]
+    first, order = shared_in_order(toposort(roots) if new else given.order)
+    return Form([first.get(root, root) for root in roots], order)
 
 
 @dataclass(slots=True)
@@ -224,9 +241,9 @@ class Simplification:
     def __post_init__(self) -> None:
         self.builder = Builder(self.normal)
 
-    def run(self) -> list[Node]:
-        """What the roots became."""
-        order = toposort(self.roots)
+    def run(self, order: Sequence[Node] | None = None) -> list[Node]:
+        """What the roots became; ``order`` is the one of all nodes, where it is known."""
+        order = toposort(self.roots) if order is None else order
         self.normal.read_in_order(order)
         fixed = depending_on(order, self.pinned) if self.pinned else set()
         wanted = self._wanted()

@@ -8,10 +8,11 @@ of a batch matters more than what happens once a channel.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
-from ..ir import Kind, Node, Shape, toposort
+from ..ir import Kind, Node, Primitive, Shape, toposort
 
 NOMINAL = 1024
 OP = 8.0  # elements that starting an op is worth
@@ -29,30 +30,49 @@ def cost(roots: Iterable[Node]) -> float:
     return sum(cost_of(node) for node in toposort(roots))
 
 
-def cheapest(*forms: list[Node]) -> list[Node]:
+class Form(NamedTuple):
+    """Some values as nodes, and all that these need, in topological order."""
+
+    roots: list[Node]
+    order: Sequence[Node]
+
+
+def cheapest(*forms: Form) -> Form:
     """The first of the cheapest forms; nodes that two forms share are not looked at."""
     best = forms[0]
-    needed = dict.fromkeys(toposort(best))  # sets in a certain order: so are the sums of costs
+    needed = set(best.order)
     for form in forms[1:]:
-        if form == best:
+        if form.roots == best.roots:
             continue
-        other = dict.fromkeys(toposort(form))
-        saved = sum([cost_of(n) for n in needed if n not in other])
-        if sum([cost_of(n) for n in other if n not in needed]) < saved:
+        other = set(form.order)
+        saved = sum([cost_of(n) for n in best.order if n not in other])
+        if sum([cost_of(n) for n in form.order if n not in needed]) < saved:
             best, needed = form, other
     return best
 
 
 def cost_of(node: Node) -> float:
     """The cost of one op, its operands apart."""
-    name, kind = node.prim.name, node.prim.kind
-    if kind is Kind.ELEMENTWISE and name != "stop_gradient":
-        return OP + elements(node.type.shape) * (_power(node) if name == "pow" else _SLOW(name, 1))
-    if kind is Kind.LEAF:
+    cost = _by_result(node.prim, node.type.shape)
+    return _by_operands(node) if cost is None else cost
+
+
+@lru_cache(4096)
+def _by_result(prim: Primitive, shape: Shape) -> float | None:
+    """The cost of an op where its result's shape decides it."""
+    if prim.kind is Kind.LEAF:
         return 0.0
-    if name in ("broadcast_to", "reshape", "stop_gradient", "count"):
+    if prim.name in ("broadcast_to", "reshape", "stop_gradient", "count"):
         return 1.0
-    if kind is Kind.CONTRACTION:
+    if prim.kind is Kind.ELEMENTWISE and prim.name != "pow":
+        return OP + elements(shape) * SLOW.get(prim.name, 1)
+    return None
+
+
+def _by_operands(node: Node) -> float:
+    if node.prim.name == "pow":
+        return OP + elements(node.type.shape) * _power(node)
+    if node.prim.kind is Kind.CONTRACTION:
         return OP + elements(node.type.shape) * elements(node.inputs[0].type.shape[-1:])
     return OP + max([elements(i.type.shape) for i in (node, *node.inputs)])
 
@@ -68,6 +88,3 @@ def _power(node: Node) -> float:
     simple = exponent.prim.name == "constant" and exponent.attrs["value"].size == 1
     value = float(exponent.attrs["value"].flat[0]) if simple else 0.5
     return {2.0: 1.0, -1.0: 1.0}.get(value, 10.0)
-
-
-_SLOW = SLOW.get

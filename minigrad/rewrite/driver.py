@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 from ..ir import HERE, Node, building, rebuild, toposort
 from .cost import cost
-from .rule import Look, Rule, uniform
+from .rule import Rule, uniform
 
-CONSTANTS = ("constant", "broadcast_to")  # ops of which a constant may be the result
 FIRINGS = 8  # a node, on average: more means that rules undo each other
 
 
@@ -47,36 +46,52 @@ def rewrite(
     >>> y is x, len(log)
     (True, 2)
     """
+    order = toposort(roots)
+    forms = normal_forms(order, rules, log)
+    return [forms.get(root, root) for root in roots]
+
+
+def normal_forms(
+    order: Sequence[Node], rules: Iterable[Rule], log: list[Firing] | None = None
+) -> dict[Node, Node]:
+    """What became of the nodes of a topological ``order`` that are not what they were."""
     log = [] if log is None else log
-    run = _Run(tuple(rules), log, len(log))
+    run = _Run(tuple(rules), log, len(log) + FIRINGS * len(order) + 100)
+    moved: dict[Node, Node] = {}
+    changed = moved.keys()
     with building():
-        order = toposort(roots)
-        run.bound = FIRINGS * len(order) + 100
         for node in order:
-            run.normal[node] = run.to_normal(_on(node, run.normal))
-    return [run.normal[root] for root in roots]
+            here = node if changed.isdisjoint(node.inputs) else _on(node, moved)
+            found = run.to_normal(here) if run.fitting(here) else run.finish(here)
+            if found is not node:
+                moved[node] = found
+    return moved
 
 
 @dataclass
 class _Run:
     rules: Sequence[Rule]
     log: list[Firing]
-    start: int
-    bound: int = 0
+    most: int  # firings that the log may hold
 
     def __post_init__(self) -> None:
-        self.normal: dict[Node, Node] = {}
         self.finished: set[Node] = set()  # no rule applies to these, nor below them
-        self.index: dict[Hashable, list[Rule]] = {}  # by how root and operands look
-        self.numbers = {rule.number for rule in self.rules}
+        self.index: dict[Hashable, tuple[list[Rule], bool]] = {}  # by the ops of root and operands
+        self.heads: dict[str, list[Rule]] = {}
+        for rule in self.rules:
+            self.heads.setdefault(rule.pattern.prim.name, []).append(rule)
+
+    def finish(self, node: Node) -> Node:
+        """``node``, to which no rule applies."""
+        self.finished.add(node)
+        return node
 
     def to_normal(self, node: Node) -> Node:
         """``node``, whose operands are in normal form, brought to normal form itself."""
         while True:
             fired = self._fire(node)
             if fired is None:
-                self.finished.add(node)
-                return node
+                return self.finish(node)
             if fired in self.finished:
                 return fired
             made: dict[Node, Node] = {}
@@ -103,15 +118,13 @@ class _Run:
             if fired is None:
                 break
             node = fired
-        self.finished.add(node)
-        return node
+        return self.finish(node)
 
     def _fire(self, node: Node) -> Node | None:
-        if len(self.log) - self.start >= self.bound:
+        rules = self.fitting(node)
+        if not rules or len(self.log) >= self.most:
             return None
-        rules = self._fitting(node)
-        if rules:
-            HERE.scope, HERE.source = node.scope, node.source
+        HERE.scope, HERE.source = node.scope, node.source
         for rule in rules:
             after = rule.apply(node)
             if after is None or after is node:
@@ -122,22 +135,27 @@ class _Run:
             return after
         return None
 
-    def _fitting(self, node: Node) -> list[Rule]:
+    def fitting(self, node: Node) -> Sequence[Rule]:
         """The rules that can apply to such an op of such operands."""
+        if node.prim.name not in self.heads:
+            return ()
         operands = node.inputs
-        looks = [
-            name if (name := i.prim.name) not in CONSTANTS else self._look(i) for i in operands
-        ]
-        look = (node.prim.name, tuple(looks), len(operands) > 1 and len(set(operands)) < len(looks))
+        different = len({*operands})
+        look = (node.prim, different, *[i.prim for i in operands])
         found = self.index.get(look)
         if found is None:
-            found = self.index[look] = [rule for rule in self.rules if rule.fits(*look)]
-        return found
+            rules = self._of_ops(node, different < len(operands))
+            asking = any(rule.number is not None for rule in rules)
+            found = self.index[look] = rules, asking
+        rules, asking = found
+        if asking:
+            numbers = {uniform(operand) for operand in operands}
+            rules = [rule for rule in rules if rule.number is None or rule.number in numbers]
+        return rules
 
-    def _look(self, operand: Node) -> Look:
-        """An operand's op, and its number if it is one that some rule asks for."""
-        value = uniform(operand)
-        return operand.prim.name, value if value in self.numbers else None
+    def _of_ops(self, node: Node, twins: bool) -> list[Rule]:
+        ops = [operand.prim.name for operand in node.inputs]
+        return [rule for rule in self.heads[node.prim.name] if rule.fits(ops, twins)]
 
 
 def _on(node: Node, mapped: dict[Node, Node]) -> Node:

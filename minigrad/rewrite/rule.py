@@ -14,13 +14,13 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from ..ir import Kind, Node, Primitive, TensorType
 
-Look: TypeAlias = str | tuple[str, float | None]  # an operand's op, with a constant's number
+CONSTANTS = ("constant", "broadcast_to")  # ops of which a constant may be the result
 
 
 class Strength(enum.Enum):
@@ -71,17 +71,16 @@ class Rule:
         """The constant among the operands, if there is one."""
         return next((v for i in self.pattern.inputs if (v := uniform(i)) is not None), None)
 
-    def fits(self, op: str, operands: Sequence[Look], twins: bool) -> bool:
-        """Whether a node that looks like this can be the left side.
+    def fits(self, operands: Sequence[str], twins: bool) -> bool:
+        """Whether the left side's root op on results of such ops can be the left side.
 
         ``twins`` says that two of its operands are the same node.
         """
         wanted = self.pattern.inputs
-        if op != self.pattern.prim.name or len(operands) != len(wanted):
+        if len(operands) != len(wanted) or (not twins and len(set(wanted)) < len(wanted)):
             return False
-        if not twins and len(set(wanted)) < len(wanted):
-            return False
-        orders = [operands, operands[::-1]] if op in COMMUTATIVE else [operands]
+        commutes = self.pattern.prim.name in COMMUTATIVE
+        orders = [operands, operands[::-1]] if commutes else [operands]
         return any(all(map(_may_be, wanted, order)) for order in orders)
 
     def match(self, node: Node) -> Mapping[str, Node] | None:
@@ -114,15 +113,13 @@ def uniform(node: Node) -> float | None:
     if not value.size:
         return 0.0  # of no elements any number is true
     same = value.size == 1 or (value == value.flat[0]).all()
-    return value.flat[0].item() if same else None
+    return value.item(0) if same else None
 
 
-def _may_be(pattern: Node, look: Look) -> bool:
-    """Whether a pattern may be an operand that looks like this."""
-    name, value = (look, None) if isinstance(look, str) else look
-    if pattern.prim.name == "constant":
-        return value == uniform(pattern)
-    return pattern.prim is VARIABLE or pattern.prim.name == name
+def _may_be(pattern: Node, op: str) -> bool:
+    """Whether a pattern may be the result of such an op."""
+    name = pattern.prim.name
+    return pattern.prim is VARIABLE or name == op or (name == "constant" and op in CONSTANTS)
 
 
 def _call(function: Callable[..., Any], bound: Mapping[str, Node], root: Node) -> Any:
