@@ -12,7 +12,7 @@ from .errors import (
 )
 from .graph import FUNCTIONS, Graph
 from .markers import Update
-from .node import NO_ATTRS, OPERATORS, Kind, Node, Primitive, attrs_key, node_key, rebuild
+from .node import NO_ATTRS, OPERATORS, Kind, Node, Primitive, attrs_key, node_key, rebuild, rewire
 from .order import consumers, depending_on, is_leaf, map_nodes, substitute, toposort
 from .scope import HERE, Scope, building, current_scope, enter, place, qualified, scope, scope_path
 from .text import attr_text, expression, graph_text, node_names, structural_hash, value_text
@@ -74,6 +74,7 @@ __all__ = [
     "promote",
     "qualified",
     "rebuild",
+    "rewire",
     "scope",
     "scope_path",
     "structural_hash",

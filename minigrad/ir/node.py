@@ -203,13 +203,18 @@ def rebuild(node: Node, inputs: tuple[Node, ...], attrs: Mapping[str, Any] | Non
     """
     attrs = node.attrs if attrs is None else attrs
     if attrs is node.attrs and _of_same_types(inputs, node.inputs):
-        return _new_node(node.prim, inputs, attrs, node.type, node.scope, node.source)
+        return rewire(node, inputs)
     try:
         type_ = node.prim.infer(*[i.type for i in inputs], **attrs)
     except GraphError as error:
         message = f"{node.prim.name}: {error}{place(node.scope, node.source)}"
         raise type(error)(message) from None
     return _new_node(node.prim, inputs, attrs, type_, node.scope, node.source)
+
+
+def rewire(node: Node, inputs: tuple[Node, ...]) -> Node:
+    """The same op on other nodes of exactly its operands' types, which nobody checks again."""
+    return _new_node(node.prim, inputs, node.attrs, node.type, node.scope, node.source)
 
 
 def _of_same_types(nodes: tuple[Node, ...], others: tuple[Node, ...]) -> bool:

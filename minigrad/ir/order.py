@@ -26,10 +26,13 @@ def toposort(roots: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node]:
             order.append(stack.pop())  # type: ignore[arg-type]
         elif node not in seen:
             seen.add(node)
-            if node.inputs:
-                stack += (node, None, *node.inputs[::-1])
-            else:
+            inputs = node.inputs
+            if seen.issuperset(inputs):  # all are in the order: only what reads it is still open
                 order.append(node)
+            else:
+                stack.append(node)
+                stack.append(None)
+                stack.extend(inputs[::-1])
     return order
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 
-from ..ir import Node, is_leaf, node_key, rebuild, toposort
+from ..ir import Node, is_leaf, node_key, rewire, toposort
 
 
 def share(roots: Iterable[Node]) -> list[Node]:
@@ -44,7 +44,7 @@ def shared_in_order(order: Iterable[Node]) -> tuple[dict[Node, Node], list[Node]
         key = node_key(node, inputs)
         found = first.get(key)
         if found is None:
-            found = first[key] = node if same else rebuild(node, inputs)
+            found = first[key] = node if same else rewire(node, inputs)
             left.append(found)
         if found is not node:
             moved[node] = found

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ..ir import HERE, Node, building, rebuild, toposort
+from ..ir import HERE, Node, building, rewire, toposort
 from .cost import cost
 from .rule import Rule, uniform
 
@@ -62,9 +62,12 @@ def normal_forms(
     with building():
         for node in order:
             here = node if changed.isdisjoint(node.inputs) else _on(node, moved)
-            found = run.to_normal(here) if run.fitting(here) else run.finish(here)
-            if found is not node:
-                moved[node] = found
+            if run.fitting(here):
+                here = run.to_normal(here)
+            else:
+                run.finished.add(here)
+            if here is not node:
+                moved[node] = here
     return moved
 
 
@@ -81,17 +84,13 @@ class _Run:
         for rule in self.rules:
             self.heads.setdefault(rule.pattern.prim.name, []).append(rule)
 
-    def finish(self, node: Node) -> Node:
-        """``node``, to which no rule applies."""
-        self.finished.add(node)
-        return node
-
     def to_normal(self, node: Node) -> Node:
         """``node``, whose operands are in normal form, brought to normal form itself."""
         while True:
             fired = self._fire(node)
             if fired is None:
-                return self.finish(node)
+                self.finished.add(node)
+                return node
             if fired in self.finished:
                 return fired
             made: dict[Node, Node] = {}
@@ -118,7 +117,8 @@ class _Run:
             if fired is None:
                 break
             node = fired
-        return self.finish(node)
+        self.finished.add(node)
+        return node
 
     def _fire(self, node: Node) -> Node | None:
         rules = self.fitting(node)
@@ -160,4 +160,4 @@ class _Run:
 
 def _on(node: Node, mapped: dict[Node, Node]) -> Node:
     inputs = tuple([mapped.get(i, i) for i in node.inputs])
-    return node if inputs == node.inputs else rebuild(node, inputs)
+    return node if inputs == node.inputs else rewire(node, inputs)  # rules keep the type
