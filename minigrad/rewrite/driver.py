@@ -141,7 +141,7 @@ class _Run:
             return ()
         operands = node.inputs
         different = len({*operands})
-        look = (node.prim, different, *[i.prim for i in operands])
+        look = (node.prim, different, tuple([i.prim for i in operands]))
         found = self.index.get(look)
         if found is None:
             rules = self._of_ops(node, different < len(operands))

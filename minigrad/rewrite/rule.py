@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..ir import Kind, Node, Primitive, TensorType
+from ..primitives import as_node, broadcast_to
 
 CONSTANTS = ("constant", "broadcast_to")  # ops of which a constant may be the result
 
@@ -95,8 +96,6 @@ class Rule:
         bound = self.match(node)
         if bound is None:
             return None
-        from ..primitives import as_node, broadcast_to
-
         after = as_node(_call(self.right, bound, node), node.dtype)
         if after.type.dtype != node.type.dtype:
             return None
@@ -157,17 +156,18 @@ def _matches(pairs: list[tuple[Node, Node]], bound: dict[str, Node]) -> Iterator
         yield bound
         return
     (pattern, node), *rest = pairs
-    name = pattern.prim.name
+    op = pattern.prim.name
     if pattern.prim is VARIABLE:
-        known = bound.get(pattern.name)
+        name = pattern.attrs["name"]
+        known = bound.get(name)
         if known is None or known is node:
-            yield from _matches(rest, {**bound, pattern.name: node})
-    elif name == "constant":
+            yield from _matches(rest, {**bound, name: node})
+    elif op == "constant":
         if uniform(node) == uniform(pattern):
             yield from _matches(rest, bound)
-    elif name == node.prim.name and len(pattern.inputs) == len(node.inputs):
+    elif op == node.prim.name and len(pattern.inputs) == len(node.inputs):
         straight = list(zip(pattern.inputs, node.inputs, strict=True))
         yield from _matches([*straight, *rest], bound)
-        if name in COMMUTATIVE:
+        if op in COMMUTATIVE:
             crossed = list(zip(pattern.inputs, node.inputs[::-1], strict=True))
             yield from _matches([*crossed, *rest], bound)

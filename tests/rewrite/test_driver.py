@@ -7,6 +7,7 @@ import pytest
 import minigrad as mg
 from minigrad.ir import toposort
 from minigrad.rewrite import EXACT, REASSOCIATING, RULES, Rule, rewrite
+from minigrad.rewrite.driver import normal_forms
 
 
 def test_it_goes_on_until_no_rule_applies():
@@ -77,6 +78,30 @@ def test_what_needs_no_rule_is_kept_as_it_is():
     x = mg.input("x", 3)
     node = mg.exp(x) + x
     assert rewrite([node], RULES) == [node]
+
+
+def test_only_nodes_that_changed_are_in_the_table():
+    x = mg.input("x", 3)
+    kept, left = mg.exp(x), mg.tanh(x)
+    gone, above = left * 1, mg.erf(left * 1)
+    forms = normal_forms(toposort([kept, gone, above]), RULES)
+    assert forms[gone] is left
+    assert forms[above].inputs == (left,)
+    assert forms.keys() == {gone, above, above.inputs[0]}
+
+
+@pytest.mark.parametrize("number", [0, 1, -1, 2])
+@pytest.mark.parametrize("wide", [False, True])
+def test_the_look_up_finds_every_rule_that_applies(number, wide):
+    x = mg.input("x", ("N", 4))
+    c = mg.broadcast_to(number, (4,)) if wide else number
+    for op in (mg.add, mg.sub, mg.mul, mg.div, mg.pow, mg.maximum):
+        for node in (op(x, c), op(c, x), op(x, x), op(-x, c), op(mg.exp(x), c)):
+            first = next((r.name for r in RULES if r.apply(node) not in (None, node)), None)
+            log = []
+            rewrite([node], RULES, log)
+            here = [f.rule.name for f in log if f.before is node]
+            assert here == ([] if first is None else [first])
 
 
 @pytest.mark.slow
