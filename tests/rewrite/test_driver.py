@@ -90,7 +90,7 @@ def test_only_nodes_that_changed_are_in_the_table():
     assert forms.keys() == {gone, above, above.inputs[0]}
 
 
-@pytest.mark.parametrize("number", [0, 1, -1, 2])
+@pytest.mark.parametrize("number", [0.0, 1.0, -1.0, 2.0])
 @pytest.mark.parametrize("wide", [False, True])
 def test_the_look_up_finds_every_rule_that_applies(number, wide):
     x = mg.input("x", ("N", 4))
