@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..ir import Node, Shape
-from .polynomial import ZERO, Atom, Monomial, Poly, plus, product, times
+from .polynomial import ZERO, Atom, Monomial, Poly, bits, plus, product, times
 
 if TYPE_CHECKING:
     from .normal import Normal
@@ -32,8 +32,8 @@ def _contracted(normal: Normal, m: Any, n: Any, width: Any, shape: Shape) -> Pol
     ring = normal.ring
 
     def split(monomial: Any, inner: int, other: int) -> tuple[Any, Any]:
-        out = [t for t in monomial if not {inner, other} & set(ring.factors[t[0]][1])]
-        lone = [t for t in monomial if set(ring.factors[t[0]][1]) == {other}]
+        out = [t for t in monomial if not ring.wide[t[0]] & bits((inner, other))]
+        lone = [t for t in monomial if ring.wide[t[0]] == bits((other,))]
         moved = [*out, *lone]
         return tuple(sorted(moved)), tuple([t for t in monomial if t not in moved])
 
@@ -49,12 +49,11 @@ def _contracted(normal: Normal, m: Any, n: Any, width: Any, shape: Shape) -> Pol
     return times({scale: 1}, normal.single((ring.atom(atom), home)))
 
 
-def mean_of_product(
-    normal: Normal, inside: Monomial, axes: frozenset[int], rank: int
-) -> Poly | None:
+def mean_of_product(normal: Normal, inside: Monomial, along: int, rank: int) -> Poly | None:
     """``M(m @ n)`` as ``M(m) @ n`` or ``m @ M(n)``; None where ``inside`` is no product.
 
-    An axis goes to the operand that varies along it; where both do, it stays.
+    ``along`` are the axes, as bits. Each goes to the operand that varies along it; where both do,
+    it stays.
     """
     if not normal.deep or len(inside) != 1 or inside[0][1] != 1:
         return None
@@ -66,7 +65,7 @@ def mean_of_product(
     where = dict(zip(atom.home, places, strict=True))
     p, q = atom.content
     averaged = set()
-    for place in [home for home, now in where.items() if now in axes]:
+    for place in [home for home, now in where.items() if along >> -now & 1]:
         side = _side(normal, place, p, q)
         if side is None or normal.nested >= NESTED:
             continue
@@ -82,17 +81,16 @@ def mean_of_product(
     normal.fired.add("mean of a product")
     smaller = tuple([1 if a - len(shape) in averaged else d for a, d in enumerate(shape)])
     found = contracted(normal, p, q, width, smaller)
-    found = normal.ring.moved(found, lambda place: where.get(place, place))
-    rest = axes - {where[place] for place in averaged}
-    return normal.mean(found, rest, rank) if rest else found
+    found = normal.ring.moved(found, where)
+    rest = [now for home, now in where.items() if along >> -now & 1 and home not in averaged]
+    return normal.mean(found, frozenset(rest), rank) if rest else found
 
 
 def _side(normal: Normal, place: int, p: Poly, q: Poly) -> int | None:
     """The operand that has an axis of the product to itself."""
     if place >= -2:
         return 0 if place == -2 else 1
-    along = frozenset({place})
-    left, right = (any(normal.varying(m, along) for m in poly) for poly in (p, q))
+    left, right = (normal.ring.width(poly) >> -place & 1 for poly in (p, q))
     return None if left and right else int(right)
 
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from functools import lru_cache
+from typing import TypeAlias
 
-from ..ir import Node, toposort
+from ..ir import Dim, Node, toposort
 from . import powers
 from .contractions import mean_of_product
 from .exact import Number
@@ -26,13 +27,17 @@ from .polynomial import (  # fmt: skip
     Places,
     Poly,
     Ring,
+    add_to,
+    bits,
     number,
     plus,
+    product,
+    scaled,
     times,
 )
 from .readings import READINGS, opaque, whole_node
 
-Term: TypeAlias = tuple[Monomial, Number]
+Mean: TypeAlias = tuple[Monomial, int, int]  # of a monomial, along which axes, in which rank
 
 TERMS = {False: 16, True: 600}  # a longer sum is an atom: this bounds the work a node
 FACTORS = {False: 10, True: 24}
@@ -52,7 +57,8 @@ class Normal:
     kept: set[Node] = field(default_factory=set)
     fired: set[str] = field(default_factory=set)
     atom_of: dict[Node, int] = field(default_factory=dict)  # nodes that are atoms themselves
-    means: dict[Any, tuple[Poly, frozenset[str]]] = field(default_factory=dict)  # of monomials
+    means: dict[Mean, tuple[Poly, frozenset[str]]] = field(default_factory=dict)
+    counts: dict[tuple[Dim, ...], Poly] = field(default_factory=dict)  # products of dims
     nested: int = 0  # matrix products that a mean is going through
 
     def read(self, roots: Iterable[Node]) -> None:
@@ -64,14 +70,15 @@ class Normal:
         if not self.deep:
             self.kept |= _kept_sums(order)
         self.fired = set()
+        ring, known = self.ring, self.poly
         for node in order:
             found = READINGS.get(node.prim.name, opaque)(self, node)
-            found = self.poly[node] = self.bounded(node, found)
+            found = known[node] = self.bounded(node, found)
             if len(found) == 1:
                 ((monomial, coefficient),) = found.items()
-                if len(monomial) == 1 and monomial[0][1] == 1 and coefficient == 1:
-                    number_, _ = self.ring.factors[monomial[0][0]]
-                    if self.ring.atoms[number_].node is node:
+                if coefficient == 1 and len(monomial) == 1 and monomial[0][1] == 1:
+                    number_, _ = ring.factors[monomial[0][0]]
+                    if ring.atoms[number_].node is node:
                         self.atom_of[node] = number_
             if self.fired:
                 self.laws[node] = frozenset(self.fired)
@@ -91,7 +98,7 @@ class Normal:
         for monomial, coefficient in poly.items():
             if len(monomial) > factors or _long(coefficient):
                 return whole_node(self, node)
-        if node in self.kept and len(poly) > 1 and self.ring.fills(poly, node):
+        if len(poly) > 1 and node in self.kept and self.ring.fills(poly, node):
             return self.single(self.sum_atom(poly, node))
         return poly
 
@@ -103,38 +110,48 @@ class Normal:
         """A sum as one atom; what it stands for is its content."""
         key, places = self.ring.canonical((poly,))
         sizes = self.ring.sizes(poly)
-        atom = Atom(("sum", key), "sum", tuple(sizes[p] for p in places), places, node, (poly,))
+        shape = tuple([sizes[p] for p in places])
+        atom = Atom(("sum", key), "sum", shape, places, node, (poly,))
         return self.ring.atom(atom), places
 
     def times(self, a: Poly, b: Poly) -> Poly:
         """``a * b``; shallow, a sum is multiplied out only where a mean stands in it."""
         if not self.deep:
             a, b = self._whole_unless_mean(a), self._whole_unless_mean(b)
-        if len(a) > 1 and len(b) > 1:
-            if len(a) * len(b) > TERMS[self.deep]:
-                a, b = (self.single(self.sum_atom(p)) if len(p) > 1 else p for p in (a, b))
-            else:
-                self.fired.add("distribute")
-        result = times(a, b)
+        many = len(a) > 1 and len(b) > 1
+        if many and len(a) * len(b) > TERMS[self.deep]:
+            a, b = (self.single(self.sum_atom(p)) for p in (a, b))
+        elif many:
+            self.fired.add("distribute")
         if len(a) == len(b) == 1:
-            self._note_product(*a.items(), *b.items())
-        elif sum(map(len, result)) < sum(len(m) + len(n) for m in a for n in b):
+            return self.expanded(self._product_of_terms(a, b))
+        result = times(a, b)
+        given = sum(map(len, a)) * len(b) + sum(map(len, b)) * len(a)
+        if sum(map(len, result)) < given:
             self.fired.add("powers of one base")
         return self.expanded(result)
 
-    def _note_product(self, a: Term, b: Term) -> None:
-        """Record the laws of a product of two terms; ``x * x`` is a square without any law."""
-        if a[0] and b[0]:
-            powers = dict(a[0])
-            for f, e in b[0]:
-                if f in powers and not powers[f] == e == 1:
-                    self.fired.add("powers of one base")
-        if a[1] not in (1, -1) and b[1] not in (1, -1):
+    def _product_of_terms(self, a: Poly, b: Poly) -> Poly:
+        """A product of two terms, and its laws; ``x * x`` is a square without any law."""
+        ((m, c),) = a.items()
+        ((n, d),) = b.items()
+        found = product(m, n)
+        if len(found) < len(m) + len(n):
+            powers = dict(m)
+            if any(f in powers and not powers[f] == e == 1 for f, e in n):
+                self.fired.add("powers of one base")
+        if c not in (1, -1) and d not in (1, -1):
             self.fired.add("product of numbers")
+        return scaled({found: c}, d)
 
     def _whole_unless_mean(self, poly: Poly) -> Poly:
-        if len(poly) < 2 or any(self.ring.of(f).kind == "mean" for m in poly for f, _ in m):
+        if len(poly) < 2:
             return poly
+        means = self.ring.means
+        for monomial in poly:
+            for f, _ in monomial:
+                if f in means:
+                    return poly
         return self.single(self.sum_atom(poly))
 
     def expanded(self, poly: Poly) -> Poly:
@@ -161,96 +178,107 @@ class Normal:
         """What a sum or mean factor stands for, in the factor's frame."""
         number_, places = self.ring.factors[factor]
         atom = self.ring.atoms[number_]
-        where = dict(zip(atom.home, places, strict=True))
-        return self.ring.moved(atom.content[0], lambda p: where.get(p, p))
+        if atom.home == places:
+            return atom.content[0]
+        return self.ring.moved(atom.content[0], dict(zip(atom.home, places, strict=True)))
 
     def mean(self, poly: Poly, axes: frozenset[int], rank: int) -> Poly:
         """The mean over ``axes``, linear, invariant factors outside; places stay."""
         if len(poly) > 1:
             self.fired.add("linearity of the mean")
-        total: Poly = ZERO
+        along = bits(axes)
+        total: dict[Monomial, Number] = {}
         for monomial, coefficient in poly.items():
-            found, laws = self._mean_of(monomial, axes, rank)
+            found, laws = self._mean_of((monomial, along, rank))
             self.fired |= laws
-            total = plus(total, found, coefficient)
+            add_to(total, found, coefficient)
         return total
 
-    def _mean_of(self, *of: Any) -> tuple[Poly, frozenset[str]]:
+    def _mean_of(self, of: Mean) -> tuple[Poly, frozenset[str]]:
         """The mean of a monomial, and by which laws; what sums in sums hold comes first."""
+        found = self.means.get(of)
+        if found is not None:
+            return found
         waiting = [of]
         while waiting:
-            monomial, axes, rank = term = waiting[-1]
-            inside = self.varying(monomial, axes)
+            monomial, along, rank = term = waiting[-1]
+            inside = self.varying(monomial, along)
             content: Poly = self.content(inside[0][0]) if self._is_sum(inside) else ZERO
-            axes &= self.ring.places(inside)
-            missing = [(m, axes, rank) for m in content if (m, axes, rank) not in self.means]
+            along &= self.ring.width((inside,))
+            missing = [t for m in content if (t := (m, along, rank)) not in self.means]
             if missing and term not in self.means:
                 waiting += missing
                 continue
             waiting.pop()
             if term not in self.means:
                 before, self.fired = self.fired, set()
-                mean = self._averaged(monomial, inside, content, axes, rank)
+                mean = self._averaged(monomial, inside, content, along, rank)
                 self.means[term] = mean, frozenset(self.fired)
                 self.fired = before
         return self.means[of]
 
     def _averaged(
-        self, monomial: Monomial, inside: Monomial, content: Poly, axes: frozenset[int], rank: int
+        self, monomial: Monomial, inside: Monomial, content: Poly, along: int, rank: int
     ) -> Poly:
-        outside = tuple([term for term in monomial if term not in inside])
         if not inside:
             self.fired.add("mean of an invariant")
-            return {outside: 1}
-        if outside:
+            return {monomial: 1}
+        outside: Monomial = ()
+        if len(inside) < len(monomial):
+            outside = tuple([term for term in monomial if term not in inside])
             self.fired.add("invariant factor of a mean")
         if content:
-            whole_mean = self.mean(content, axes, rank)
+            whole_mean = self.mean(content, _places(along), rank)
             if len(whole_mean) <= 1:
                 self.fired.add("mean of a sum")
                 return times({outside: 1}, whole_mean)
-        through = mean_of_product(self, inside, axes, rank)
+        through = mean_of_product(self, inside, along, rank)
         if through is not None:
             return times({outside: 1}, through)
-        if len(inside) == 1 and inside[0][1] == 1 and self.ring.of(inside[0][0]).kind == "mean":
+        if len(inside) == 1 and inside[0][1] == 1 and inside[0][0] in self.ring.means:
             self.fired.add("mean of means")
-            inside, axes, rank = self._merged(inside[0][0], axes, rank)
-        return times({outside: 1}, self.single(self.mean_atom(inside, axes, rank)))
+            inside, along, rank = self._merged(inside[0][0], along, rank)
+        factor = self.ring.factor(*self.mean_atom(inside, along, rank))
+        return {product(outside, ((factor, 1),)): 1}
 
-    def varying(self, monomial: Monomial, axes: frozenset[int]) -> Monomial:
-        """The factors that vary along some of ``axes``."""
-        factors = self.ring.factors
-        return tuple([term for term in monomial if not axes.isdisjoint(factors[term[0]][1])])
+    def varying(self, monomial: Monomial, along: int) -> Monomial:
+        """The factors that vary along some axes, given as bits."""
+        wide = self.ring.wide
+        return tuple([term for term in monomial if wide[term[0]] & along])
 
     def _is_sum(self, monomial: Monomial) -> bool:
         return len(monomial) == 1 == monomial[0][1] and self.ring.of(monomial[0][0]).kind == "sum"
 
-    def _merged(self, factor: int, axes: frozenset[int], rank: int) -> Any:
+    def _merged(self, factor: int, along: int, rank: int) -> Mean:
         """The inside of a mean of a mean, and the axes of both."""
         number_, places = self.ring.factors[factor]
         atom = self.ring.atoms[number_]
-        where = dict(zip(atom.home, places, strict=True))
         low = min([*places, -rank, 0])
         new = {p: low - 1 - i for i, p in enumerate(sorted(atom.reduced))}
-        (inner,) = self.ring.moved(atom.content[0], lambda p: where.get(p, new.get(p, p)))
-        return inner, axes | frozenset(new.values()), rank + len(new)
+        where = new | dict(zip(atom.home, places, strict=True))
+        (inner,) = self.ring.moved(atom.content[0], where)
+        return inner, along | bits(tuple(new.values())), rank + len(new)
 
-    def mean_atom(self, inside: Any, axes: frozenset[int], rank: int) -> tuple[int, Places]:
-        """The mean of one monomial that varies along all of ``axes``."""
-        ordered = tuple(sorted(axes))
-        key, places = self.ring.canonical(({inside: 1},), also=ordered)
-        key = (key[0], frozenset(key[1]))
-        sizes = self.ring.sizes([inside])
-        home = tuple(p for p in places if p not in axes)
-        shape = tuple(sizes[p] for p in home)
-        dims = tuple(sizes[p] for p in ordered)
-        atom = Atom(
-            ("mean", key), "mean", shape, home, None, ({inside: 1},), ordered, dims, rank
-        )  # fmt: skip
+    def mean_atom(self, inside: Monomial, along: int, rank: int) -> tuple[int, Places]:
+        """The mean of one monomial that varies along all of some axes, given as bits."""
+        content = {inside: 1}
+        key, places = self.ring.canonical((content,))
+        home, reduced, numbers = _split(places, along)
+        sizes = self.ring.sizes(content)
+        shape, dims = tuple([sizes[p] for p in home]), tuple([sizes[p] for p in reduced])
+        key = ("mean", key, numbers)
+        atom = Atom(key, "mean", shape, home, None, (content,), reduced, dims, rank)
         return self.ring.atom(atom), home
 
-    def size(self, dims: Iterable[Any]) -> Poly:
+    def size(self, dims: Iterable[Dim]) -> Poly:
         """The product of dims: how many elements a reduction reads."""
+        dims = tuple(dims)
+        found = self.counts.get(dims)
+        if found is None:
+            found = self.counts[dims] = self._size(dims)
+        return found
+
+    def _size(self, dims: tuple[Dim, ...]) -> Poly:
         factors: dict[int, Number] = {}
         coefficient = 1
         for dim in dims:
@@ -291,6 +319,19 @@ def _kept_sums(order: Sequence[Node]) -> set[Node]:
         for operand in node.inputs
         if operand.prim.name in ("add", "sub") and operand.scope.order == first
     }
+
+
+@lru_cache(1 << 10)
+def _places(along: int) -> frozenset[int]:
+    return frozenset([-i for i in range(along.bit_length()) if along >> i & 1])
+
+
+@lru_cache(1 << 10)
+def _split(places: Places, along: int) -> tuple[Places, Places, int]:
+    """The places that a mean leaves and, sorted, those it reduces, and which in order these are."""
+    home = tuple([p for p in places if not along >> -p & 1])
+    reduced = [(p, i) for i, p in enumerate(places) if along >> -p & 1]
+    return home, tuple(sorted([p for p, _ in reduced])), sum([1 << i for _, i in reduced])
 
 
 def _long(value: Number) -> bool:

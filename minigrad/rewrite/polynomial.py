@@ -3,18 +3,20 @@
 An *atom* is a value that algebra does not look into: a leaf, ``exp`` of something, a mean, the base
 of a root. A *factor* is an atom put at places of a frame: places count from the right, as numpy
 broadcasts, so that ``mu`` of shape [C] is the same factor whether it meets [N,C] or [B,N,C]; axes
-of size 1 have no place. A *monomial* is a product of powers of factors, a *polynomial* a sum of
-monomials with exact rational coefficients. Broadcasting, reshapes that insert ones, and
-transpositions only move places: they cost nothing and hide nothing.
+of size 1 have no place. Several places at once are an int, bit ``-p`` for place p: what varies
+along which axes is asked of every factor. A *monomial* is a product of powers of factors, a
+*polynomial* a sum of monomials with exact rational coefficients. Broadcasting, reshapes that insert
+ones, and transpositions only move places: they cost nothing and hide nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
-from ..ir import Dim, Node
+from ..ir import Dim, Node, Shape
 from .exact import Number, whole
 from .signs import sign_of_atom
 
@@ -52,8 +54,11 @@ class Ring:
 
     atoms: list[Atom] = field(default_factory=list)
     factors: list[tuple[int, Places]] = field(default_factory=list)
-    signs: list[int] = field(default_factory=list)  # of the atoms, see `signs`
+    wide: list[int] = field(default_factory=list)  # the places of the factors, as bits
+    spans: list[Mapping[int, Dim]] = field(default_factory=list)  # the dims of the factors
     dims: set[int] = field(default_factory=set)  # the factors that are numbers of elements
+    means: set[int] = field(default_factory=set)  # the factors that are means
+    signs: dict[int, int] = field(default_factory=dict)  # of the atoms that were asked for
     positive: frozenset[Node] = frozenset()
     _atoms: dict[Hashable, int] = field(default_factory=dict)
     _factors: dict[tuple[int, Places], int] = field(default_factory=dict)
@@ -64,26 +69,35 @@ class Ring:
 
     def atom(self, atom: Atom) -> int:
         """The number of an atom; the first one with its key stands for all."""
-        number = self._atoms.get(atom.key)
-        if number is None:
-            number = self._atoms[atom.key] = len(self.atoms)
+        new = len(self.atoms)
+        number = self._atoms.setdefault(atom.key, new)
+        if number == new:
             self.atoms.append(atom)
-            self.signs.append(sign_of_atom(self, atom))
         return number
 
     def factor(self, atom: int, places: Places) -> int:
         """The number of an atom at places of a frame."""
-        number = self._factors.get((atom, places))
-        if number is None:
-            number = self._factors[atom, places] = len(self.factors)
-            self.factors.append((atom, places))
-            if self.atoms[atom].kind == "dim":
+        new = len(self.factors)
+        key = atom, places
+        number = self._factors.setdefault(key, new)
+        if number == new:
+            self.factors.append(key)
+            self.wide.append(bits(places))
+            kind, shape = self.atoms[atom].kind, self.atoms[atom].shape
+            self.spans.append(_span(places, shape))
+            if kind == "dim":
                 self.dims.add(number)
+            elif kind == "mean":
+                self.means.add(number)
         return number
 
     def of(self, factor: int) -> Atom:
         """The atom of a factor."""
         return self.atoms[self.factors[factor][0]]
+
+    def sign(self, factor: int) -> int:
+        """What is known of the sign of a factor, see `signs`."""
+        return sign_of_atom(self, self.factors[factor][0])
 
     def solid(self, monomial: Monomial) -> Monomial:
         """A monomial without its dims, which cost nothing."""
@@ -93,57 +107,92 @@ class Ring:
         """Where in its frame a monomial varies."""
         return frozenset([p for f, _ in monomial for p in self.factors[f][1]])
 
+    def width(self, monomials: Iterable[Monomial]) -> int:
+        """Where in their frame monomials vary, as bits."""
+        wide, found = self.wide, 0
+        for monomial in monomials:
+            for f, _ in monomial:
+                found |= wide[f]
+        return found
+
     def sizes(self, monomials: Iterable[Monomial]) -> dict[int, Dim]:
         """The dim at every place where monomials vary."""
-        return {
-            place: dim
-            for monomial in monomials
-            for f, _ in monomial
-            for place, dim in zip(self.factors[f][1], self.of(f).shape, strict=True)
-        }
+        sizes: dict[int, Dim] = {}
+        for monomial in monomials:
+            for f, _ in monomial:
+                sizes.update(self.spans[f])
+        return sizes
 
     def fills(self, poly: Poly, node: Node) -> bool:
         """Whether a polynomial varies along every axis of ``node``: it does not repeat itself."""
-        shape, factors = node.type.shape, self.factors
-        wide = {a for a, dim in enumerate(shape, -len(shape)) if dim != 1}
-        return wide == {place for m in poly for f, _ in m for place in factors[f][1]}
+        return self.width(poly) == _width_of(node.type.shape)
 
-    def moved(self, poly: Poly, move: Callable[[int], int]) -> Poly:
-        """A polynomial in another frame."""
+    def moved(self, poly: Poly, move: Mapping[int, int]) -> Poly:
+        """A polynomial in another frame: places go where ``move`` says, or stay."""
+        moving = bits(tuple([old for old, place in move.items() if old != place]))
         new: dict[int, int] = {}
         for monomial in poly:
             for f, _ in monomial:
-                if f not in new:
+                if self.wide[f] & moving and f not in new:
                     atom, places = self.factors[f]
-                    new[f] = self.factor(atom, tuple([move(p) for p in places]))
-        if all(a == b for a, b in new.items()):
+                    new[f] = self.factor(atom, tuple([move.get(p, p) for p in places]))
+        if not new:
             return poly
-        return {tuple(sorted([(new[f], e) for f, e in m])): c for m, c in poly.items()}
+        return {tuple(sorted([(new.get(f, f), e) for f, e in m])): c for m, c in poly.items()}
 
     def framed(self, poly: Poly) -> Hashable:
         """A key of a polynomial in its frame."""
-        return frozenset([(tuple((*self.factors[f], e) for f, e in m), c) for m, c in poly.items()])
+        return tuple(poly.items()) if len(poly) < 2 else frozenset(poly.items())
 
-    def canonical(self, polys: tuple[Poly, ...], also: Iterable[int] = ()) -> tuple[Any, Places]:
+    def canonical(self, polys: Iterable[Poly]) -> tuple[Hashable, Places]:
         """A key of polynomials that does not depend on their frame, and the places it numbers."""
-        order: dict[int, int] = {}
-        keys = []
+        factors = self.factors
+        keys, frames = [], []
         for poly in polys:
-            monomials = [
-                (sorted([(*self.factors[f], e) for f, e in m]), c) for m, c in poly.items()
-            ]
-            monomials.sort(key=lambda term: [(a, e, p) for a, p, e in term[0]])
-            for factors, _ in monomials:
-                for _, places, _ in factors:
-                    for p in places:
-                        order.setdefault(p, len(order))
-            keys.append(
-                tuple(
-                    (tuple((a, tuple(order[p] for p in ps), e) for a, ps, e in factors), c)
-                    for factors, c in monomials
-                )
-            )
-        return (tuple(keys), tuple(order.get(p, -1) for p in also)), tuple(order)
+            monomials = []
+            for monomial, coefficient in poly.items():
+                placed = [(*factors[f], e) for f, e in monomial]
+                if len(placed) > 1:
+                    placed.sort()
+                monomials.append((placed, coefficient))
+            if len(monomials) > 1:
+                monomials.sort(key=_by_atoms)
+            for placed, coefficient in monomials:
+                keys.append((*[(atom, e) for atom, _, e in placed], coefficient))
+                frames += [places for _, places, _ in placed]
+            keys.append(())
+        numbers, order = _numbered(tuple(frames))
+        return (tuple(keys), numbers), order
+
+
+@lru_cache(1 << 10)
+def bits(places: Places | frozenset[int]) -> int:
+    """A set of places as an int."""
+    return sum([1 << -p for p in places])
+
+
+@lru_cache(1 << 10)
+def _width_of(shape: Shape) -> int:
+    return bits(tuple([a for a, dim in enumerate(shape, -len(shape)) if dim != 1]))
+
+
+@lru_cache(1 << 10)
+def _span(places: Places, shape: Shape) -> Mapping[int, Dim]:
+    return dict(zip(places, shape, strict=True))
+
+
+def _by_atoms(term: tuple[list[tuple[int, Places, Number]], Number]) -> Any:
+    return [(atom, e, places) for atom, places, e in term[0]]
+
+
+@lru_cache(1 << 12)
+def _numbered(frames: tuple[Places, ...]) -> tuple[tuple[Places, ...], Places]:
+    """The places of factors, numbered as they come, and the places in that order."""
+    order: dict[int, int] = {}
+    for places in frames:
+        for p in places:
+            order.setdefault(p, len(order))
+    return tuple([tuple([order[p] for p in places]) for places in frames]), tuple(order)
 
 
 def number(value: Number) -> Poly:
@@ -154,21 +203,30 @@ def number(value: Number) -> Poly:
 def plus(a: Poly, b: Poly, scale: Number = 1) -> Poly:
     """``a + scale * b``."""
     total = dict(a)
+    add_to(total, b, scale)
+    return total
+
+
+def add_to(total: dict[Monomial, Number], b: Poly, scale: Number = 1) -> None:
+    """Add ``scale * b`` to a polynomial that nobody else has yet."""
     for monomial, coefficient in b.items():
-        found = total.get(monomial, 0) + scale * coefficient
+        term = coefficient if scale == 1 else scale * coefficient
+        before = total.get(monomial)
+        found = term if before is None else before + term
         if found:
             total[monomial] = found if type(found) is int else whole(found)
         else:
             total.pop(monomial, None)
-    return total
 
 
 def times(a: Poly, b: Poly) -> Poly:
     """``a * b``, multiplied out."""
-    if len(a) == 1 and ONE in a:
-        return scaled(b, a[ONE])
-    if len(b) == 1 and ONE in b:
-        return scaled(a, b[ONE])
+    if len(b) == 1:
+        ((monomial, coefficient),) = b.items()
+        return _times_term(a, monomial, coefficient)
+    if len(a) == 1:
+        ((monomial, coefficient),) = a.items()
+        return _times_term(b, monomial, coefficient)
     total: dict[Monomial, Number] = {}
     for m, c in a.items():
         for n, d in b.items():
@@ -179,6 +237,15 @@ def times(a: Poly, b: Poly) -> Poly:
             else:
                 del total[joined]
     return total
+
+
+def _times_term(a: Poly, monomial: Monomial, coefficient: Number) -> Poly:
+    """A product with one term: different terms stay different."""
+    if not monomial:
+        return scaled(a, coefficient)
+    if coefficient == 1:
+        return {product(m, monomial): c for m, c in a.items()}
+    return {product(m, monomial): whole(c * coefficient) for m, c in a.items()}
 
 
 def scaled(a: Poly, scale: Number) -> Poly:
@@ -192,12 +259,16 @@ def product(a: Monomial, b: Monomial) -> Monomial:
     """The product of two monomials: exponents of one factor add up."""
     if not a:
         return b
-    if not b:
-        return a
+    if not b or a[-1][0] < b[0][0]:
+        return a + b
+    if b[-1][0] < a[0][0]:
+        return b + a
     powers = dict(a)
     for f, e in b:
-        total = powers.get(f, 0) + e
-        if total:
+        before = powers.get(f)
+        if before is None:
+            powers[f] = e
+        elif total := before + e:
             powers[f] = total if type(total) is int else whole(total)
         else:
             del powers[f]

@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from .exact import Number, magnitude, quotient, whole
-from .polynomial import ONE, Atom, Monomial, Poly, Ring, power, times
+from .polynomial import ONE, Atom, Monomial, Poly, Ring, number, power, times
 
 if TYPE_CHECKING:
     from .normal import Normal
@@ -26,14 +26,14 @@ def power_of_product(
     if _too_long(coefficient, exponent):
         return _base({monomial: coefficient}, exponent, normal)
     if isinstance(exponent, int):
-        scale = whole(Fraction(coefficient) ** exponent)
+        scale = 1 if coefficient == 1 else whole(Fraction(coefficient) ** exponent)
         return normal.expanded({power(monomial, exponent): scale})
     if coefficient < 0:
         return _base({monomial: coefficient}, exponent, normal)
     result: Poly = _number_to(normal, coefficient, exponent)
     rest: list[tuple[int, Number]] = []
     for f, e in monomial:
-        if isinstance(e, Fraction) or normal.ring.signs[normal.ring.factors[f][0]]:
+        if type(e) is not int or normal.ring.sign(f):
             result = times(result, {((f, whole(e * exponent)),): 1})
         elif e % 2 == 0:
             normal.fired.add("root of a square")
@@ -53,8 +53,10 @@ def power_of_product(
 
 def _too_long(coefficient: Number, exponent: Number) -> bool:
     """Whether a number's power has more digits than are worth having: ``3 ** 1e9``."""
+    if magnitude(coefficient) == 1:
+        return False
     bits = max(coefficient.numerator.bit_length(), coefficient.denominator.bit_length())
-    return magnitude(coefficient) != 1 and bits * magnitude(exponent) > LONGEST
+    return bits * magnitude(exponent) > LONGEST
 
 
 def root_of_sum(normal: Normal, poly: Poly, exponent: Number) -> Poly:
@@ -78,7 +80,7 @@ def _shared(ring: Ring, poly: Poly, exponent: Number) -> Monomial:
     for f in set.intersection(*[set(m) for m in monomials]):
         powers = [m[f] for m in monomials]
         least = min(powers) if min(powers) > 0 else max(powers) if max(powers) < 0 else 0
-        if isinstance(exponent, Fraction) and not ring.signs[ring.factors[f][0]]:
+        if isinstance(exponent, Fraction) and not ring.sign(f):
             least = least - least % 2 if isinstance(least, int) else 0
         if least:
             shared[f] = least
@@ -100,6 +102,8 @@ def _absolute(normal: Normal, factor: int) -> int:
 
 def _number_to(normal: Normal, value: Number, exponent: Number) -> Poly:
     """A positive number to a fractional power: a number where that is rational."""
+    if value == 1:
+        return number(1)
     top, bottom = (_integer_root(n, exponent) for n in (value.numerator, value.denominator))
     if top is not None and bottom is not None:
         return {ONE: whole(top / bottom)}

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from fractions import Fraction
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..ir import Kind, Node, Shape, attrs_key
+from ..ir import Dim, Kind, Node, Shape, attrs_key
 from . import contractions
 from .exact import Number, ratio, whole
-from .polynomial import ONE, ZERO, Atom, Poly, number, plus, scaled
+from .polynomial import ONE, ZERO, Atom, Places, Poly, number, plus, scaled
 from .signs import POSITIVE
 
 if TYPE_CHECKING:
@@ -23,41 +24,47 @@ if TYPE_CHECKING:
 
 def opaque(normal: Normal, node: Node) -> Poly:
     """The node is an atom; elementwise ones are the same atom in any frame."""
-    for axis, dim in enumerate(node.type.shape):
-        if isinstance(dim, str):
-            normal.dims.setdefault(dim, (node, axis))
+    shape = node.type.shape
+    home, dims, named = frame(shape)
+    for name, axis in named:
+        normal.dims.setdefault(name, (node, axis))
     if not node.inputs or node.prim.kind is not Kind.ELEMENTWISE:
         return whole_node(normal, node)
     operands = tuple([normal.poly[i] for i in node.inputs])
     key, places = normal.ring.canonical(operands)
-    rank = node.ndim
-    axes = tuple([p + rank for p in places])
-    if len(axes) != len([dim for dim in node.type.shape if dim != 1]):
+    if len(places) != len(home):
         return whole_node(normal, node)  # it repeats itself along an axis
-    shape = tuple([node.type.shape[a] for a in axes])
-    name = (node.prim.name, key, attrs_key(node.attrs))
-    atom = Atom(name, "opaque", shape, places, node, operands, rank=rank)
+    if places != home:
+        dims = tuple([shape[p] for p in places])
+    name_ = (node.prim.name, key, attrs_key(node.attrs))
+    atom = Atom(name_, "opaque", dims, places, node, operands, (), (), len(shape))
     return normal.single((normal.ring.atom(atom), places))
 
 
 def whole_node(normal: Normal, node: Node) -> Poly:
     """The node as an atom of its own, keyed by its operands' polynomials."""
-    shape = node.type.shape
-    rank = len(shape)
-    axes = tuple([a for a, dim in enumerate(shape) if dim != 1])
+    home, dims, _ = frame(node.type.shape)
     key: Hashable = ("leaf", id(node))
     operands = tuple([normal.poly[i] for i in node.inputs])
-    if node.inputs and node.prim.name != "random_uniform":
-        frames = tuple([normal.ring.framed(p) for p in operands])
-        types = tuple([i.type for i in node.inputs])
-        key = (node.prim.name, frames, types, attrs_key(node.attrs))
+    if operands and node.prim.name != "random_uniform":
+        framed = normal.ring.framed
+        given = tuple(
+            [(framed(normal.poly[i]), i.type.shape, i.type.dtype) for i in node.inputs]
+        )  # fmt: skip
+        key = (node.prim.name, given, attrs_key(node.attrs))
     elif node.prim.name == "constant":
         key = ("constant", node.type, node.attrs["value"].tobytes())
-    dims = tuple([shape[a] for a in axes])
-    home = tuple([a - rank for a in axes])
-    kind = "opaque" if node.inputs else "leaf"
-    atom = Atom(key, kind, dims, home, node, operands, rank=rank)
+    kind = "opaque" if operands else "leaf"
+    atom = Atom(key, kind, dims, home, node, operands, (), (), len(node.type.shape))
     return normal.single((normal.ring.atom(atom), home))
+
+
+@lru_cache(1 << 10)
+def frame(shape: Shape) -> tuple[Places, tuple[Dim, ...], tuple[tuple[str, int], ...]]:
+    """The places of a shape without its ones, their dims, and the axes of named dims."""
+    home = tuple([a - len(shape) for a, dim in enumerate(shape) if dim != 1])
+    named = tuple([(dim, a) for a, dim in enumerate(shape) if isinstance(dim, str)])
+    return home, tuple([shape[p] for p in home]), named
 
 
 def _constant(normal: Normal, node: Node) -> Poly:
@@ -102,7 +109,7 @@ def _negated(normal: Normal, node: Node) -> Poly:
 
 def _power(normal: Normal, node: Node) -> Poly:
     base, exponent = [normal.poly[i] for i in node.inputs]
-    if not set(exponent) <= {ONE}:
+    if len(exponent) > 1 or (exponent and ONE not in exponent):
         return opaque(normal, node)
     value = exponent.get(ONE, 0)
     if value and value.denominator > 16:
@@ -120,29 +127,38 @@ def _reduction(normal: Normal, node: Node) -> Poly:
     if not node.type.is_float:
         return opaque(normal, node)
     (x,) = node.inputs
-    rank, axis = x.ndim, node.attrs["axis"]
-    axes = frozenset([a - rank for a in axis])
-    if 0 in [x.type.shape[a] for a in axis]:
+    shape, axis = x.type.shape, node.attrs["axis"]
+    dims = tuple([shape[a] for a in axis])
+    if 0 in dims:
         return opaque(normal, node)
-    total = normal.mean(normal.poly[x], axes, rank)
+    axes, move = _reduced(len(shape), axis)
+    total = normal.mean(normal.poly[x], axes, len(shape))
     if node.prim.name == "sum":
         normal.fired.add("sum is n means")
-        for a in axis:
-            if isinstance(x.type.shape[a], str):
-                normal.dims.setdefault(x.type.shape[a], (x, a))
-        total = normal.times(total, normal.size([x.type.shape[a] for a in axis]))
-    if node.attrs["keepdims"]:
-        return total
+        _name(normal, x, axis)
+        total = normal.times(total, normal.size(dims))
+    return total if node.attrs["keepdims"] else normal.ring.moved(total, move)
+
+
+@lru_cache(1 << 10)
+def _reduced(rank: int, axis: tuple[int, ...]) -> tuple[frozenset[int], dict[int, int]]:
+    """The places of axes, and where the other places are without them."""
     rest = [a for a in range(rank) if a not in axis]
     move = {a - rank: i - len(rest) for i, a in enumerate(rest)}
-    return normal.ring.moved(total, lambda p: move[p])
+    return frozenset([a - rank for a in axis]), move
+
+
+def _name(normal: Normal, x: Node, axis: tuple[int, ...]) -> None:
+    """Remember ``x`` as a node that has the dims of these axes."""
+    for a in axis:
+        dim = x.type.shape[a]
+        if isinstance(dim, str):
+            normal.dims.setdefault(dim, (x, a))
 
 
 def _count(normal: Normal, node: Node) -> Poly:
     (x,) = node.inputs
-    for a in node.attrs["axis"]:
-        if isinstance(x.type.shape[a], str):
-            normal.dims.setdefault(x.type.shape[a], (x, a))
+    _name(normal, x, node.attrs["axis"])
     if node.attrs.get("at_least"):
         return opaque(normal, node)  # it may raise, which is part of its meaning
     return normal.size([x.type.shape[a] for a in node.attrs["axis"]])
@@ -163,12 +179,13 @@ def _reshape(normal: Normal, node: Node) -> Poly:
     if not node.type.is_float:
         return opaque(normal, node)
     if moves is None:
-        if set(poly) <= {ONE}:
+        if not poly or (len(poly) == 1 and ONE in poly):
             return poly
         return _linear(normal, node)
-    return normal.ring.moved(poly, lambda p: moves[p])
+    return normal.ring.moved(poly, moves)
 
 
+@lru_cache(1 << 10)
 def ones_moved(old: Shape, new: Shape) -> dict[int, int] | None:
     """Where each place goes in a reshape that only inserts or removes ones; None for others."""
     before = [a - len(old) for a, dim in enumerate(old) if dim != 1]
@@ -185,7 +202,7 @@ def _transpose(normal: Normal, node: Node) -> Poly:
     order = node.attrs["axes"]
     rank = len(order)
     move = {old - rank: new - rank for new, old in enumerate(order)}
-    return normal.ring.moved(normal.poly[x], lambda p: move[p])
+    return normal.ring.moved(normal.poly[x], move)
 
 
 def _linear(normal: Normal, node: Node) -> Poly:
@@ -211,17 +228,10 @@ def _padded(normal: Normal, node: Node) -> Poly:
 
 
 def _mapped(normal: Normal, node: Node, operand: Poly) -> Poly:
-    shape = node.type.shape
-    axes = tuple([a for a, dim in enumerate(shape) if dim != 1])
-    key = (
-        node.prim.name,
-        normal.ring.framed(operand),
-        node.inputs[0].type,
-        attrs_key(node.attrs),
-    )
-    home = tuple([a - len(shape) for a in axes])
-    dims = tuple([shape[a] for a in axes])
-    atom = Atom(key, "opaque", dims, home, node, (operand,), rank=len(shape))
+    home, dims, _ = frame(node.type.shape)
+    frames = normal.ring.framed(operand)
+    key = (node.prim.name, frames, node.inputs[0].type, attrs_key(node.attrs))
+    atom = Atom(key, "opaque", dims, home, node, (operand,), rank=node.ndim)
     return normal.single((normal.ring.atom(atom), home))
 
 
@@ -265,7 +275,7 @@ def _logarithm(normal: Normal, node: Node) -> Poly:
     if not normal.deep or len(poly) != 1:
         return opaque(normal, node)
     ((monomial, coefficient),) = poly.items()
-    if coefficient < 0 or any(ring.signs[ring.factors[f][0]] != POSITIVE for f, _ in monomial):
+    if coefficient < 0 or any(ring.sign(f) != POSITIVE for f, _ in monomial):
         return opaque(normal, node)
     terms: list[tuple[Poly, Number]] = [({((f, 1),): 1}, e) for f, e in monomial]
     if coefficient != 1:
