@@ -17,11 +17,18 @@ Number: TypeAlias = int | Fraction
 class Ratio(Fraction):
     """A number that is not whole, in lowest terms; `ratio` makes it."""
 
-    __slots__ = ("_hash",)
+    __slots__ = ("_hash", "length")
     _hash: int
+    _numerator: int  # Fraction's own, without the call of a property
+    _denominator: int
+    length: int  # bits of the longer of numerator and denominator
 
     def __hash__(self) -> int:  # type: ignore[override]  # Complex has none
-        return self._hash
+        try:
+            return self._hash
+        except AttributeError:  # most ratios are on the way to another, and never keys
+            self._hash = Fraction.__hash__(self)
+            return self._hash
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -29,29 +36,34 @@ class Ratio(Fraction):
         return type(other) is not int and Fraction.__eq__(self, other)
 
     def __mul__(self, other: Any) -> Any:
-        if type(other) is int or type(other) is Ratio:
-            a, b = self.numerator, self.denominator
-            return ratio(a * other.numerator, b * other.denominator)
+        if type(other) is int:
+            return self if other == 1 else ratio(self._numerator * other, self._denominator)
+        if type(other) is Ratio:
+            a, b = self._numerator, self._denominator
+            return ratio(a * other._numerator, b * other._denominator)
         return Fraction.__mul__(self, other)
 
     def __add__(self, other: Any) -> Any:
-        if type(other) is int or type(other) is Ratio:
-            a, b, c, d = self.numerator, self.denominator, other.numerator, other.denominator
-            return ratio(a * d + b * c, b * d)
+        a, b = self._numerator, self._denominator
+        if type(other) is int:
+            return _interned(a + b * other, b)
+        if type(other) is Ratio:
+            c, d = other._numerator, other._denominator
+            return ratio(a + c, b) if b == d else ratio(a * d + b * c, b * d)
         return Fraction.__add__(self, other)
 
     def __lt__(self, other: Any) -> bool:
         if type(other) is int:
-            return self.numerator < other * self.denominator
+            return self._numerator < other * self._denominator
         return Fraction.__lt__(self, other)
 
     def __gt__(self, other: Any) -> bool:
         if type(other) is int:
-            return self.numerator > other * self.denominator
+            return self._numerator > other * self._denominator
         return Fraction.__gt__(self, other)
 
     def __neg__(self) -> Any:
-        return _interned(-self.numerator, self.denominator)
+        return _interned(-self._numerator, self._denominator)
 
     __rmul__, __radd__ = __mul__, __add__
 
@@ -68,9 +80,21 @@ def ratio(a: int, b: int) -> Number:
 
 @lru_cache(1 << 12)
 def _interned(a: int, b: int) -> Ratio:
-    made = Ratio(a, b)
-    made._hash = Fraction.__hash__(made)
+    if not b:
+        raise ZeroDivisionError(f"{a} / 0")
+    made = object.__new__(Ratio)  # Fraction's own __new__ would find the common divisor again
+    made._numerator, made._denominator = a, b
+    made.length = max(a.bit_length(), b.bit_length())
     return made
+
+
+def length(value: Number) -> int:
+    """How many bits the longer of numerator and denominator has."""
+    if type(value) is int:
+        return value.bit_length()
+    if type(value) is Ratio:
+        return value.length
+    return max(value.numerator.bit_length(), value.denominator.bit_length())
 
 
 def whole(value: Number) -> Number:
@@ -78,6 +102,11 @@ def whole(value: Number) -> Number:
     if type(value) is int or type(value) is Ratio:
         return value
     return ratio(value.numerator, value.denominator)
+
+
+def is_unit(value: Number) -> bool:
+    """Whether a number that is not 0 is 1 or -1."""
+    return type(value) is int and -2 < value < 2
 
 
 def quotient(a: Number, b: Number) -> Number:

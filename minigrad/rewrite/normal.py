@@ -18,7 +18,7 @@ from typing import TypeAlias
 from ..ir import Dim, Node, toposort
 from . import powers
 from .contractions import mean_of_product
-from .exact import Number
+from .exact import Number, is_unit, length, whole
 from .polynomial import (  # fmt: skip
     ONE,
     ZERO,
@@ -32,7 +32,6 @@ from .polynomial import (  # fmt: skip
     number,
     plus,
     product,
-    scaled,
     times,
 )
 from .readings import READINGS, opaque, whole_node
@@ -42,7 +41,6 @@ Mean: TypeAlias = tuple[Monomial, int, int]  # of a monomial, along which axes, 
 TERMS = {False: 16, True: 600}  # a longer sum is an atom: this bounds the work a node
 FACTORS = {False: 10, True: 24}
 DIGITS = 2048  # bits of a coefficient
-_LARGEST = 1 << DIGITS
 
 
 @dataclass(slots=True)
@@ -70,19 +68,24 @@ class Normal:
         if not self.deep:
             self.kept |= _kept_sums(order)
         self.fired = set()
-        ring, known = self.ring, self.poly
+        atoms, poly = self.ring.atoms, self.poly
         for node in order:
+            before = len(atoms)
             found = READINGS.get(node.prim.name, opaque)(self, node)
-            found = known[node] = self.bounded(node, found)
-            if len(found) == 1:
-                ((monomial, coefficient),) = found.items()
-                if coefficient == 1 and len(monomial) == 1 and monomial[0][1] == 1:
-                    number_, _ = ring.factors[monomial[0][0]]
-                    if ring.atoms[number_].node is node:
-                        self.atom_of[node] = number_
+            found = poly[node] = self.bounded(node, found)
+            if len(atoms) > before:
+                self._remember_atom(node, found)
             if self.fired:
                 self.laws[node] = frozenset(self.fired)
                 self.fired = set()
+
+    def _remember_atom(self, node: Node, poly: Poly) -> None:
+        """Remember a node that became an atom."""
+        (monomial,) = poly if len(poly) == 1 else (ONE,)
+        if len(monomial) == 1 == monomial[0][1] and poly[monomial] == 1:
+            number_, _ = self.ring.factors[monomial[0][0]]
+            if self.ring.atoms[number_].node is node:
+                self.atom_of[node] = number_
 
     def laws_below(self, node: Node) -> list[frozenset[str]]:
         """The laws that fired at a gradient and at the gradients it is made of."""
@@ -96,7 +99,7 @@ class Normal:
             return whole_node(self, node)
         factors = FACTORS[self.deep]
         for monomial, coefficient in poly.items():
-            if len(monomial) > factors or _long(coefficient):
+            if len(monomial) > factors or length(coefficient) > DIGITS:
                 return whole_node(self, node)
         if len(poly) > 1 and node in self.kept and self.ring.fills(poly, node):
             return self.single(self.sum_atom(poly, node))
@@ -107,12 +110,15 @@ class Normal:
         return {((self.ring.factor(*found), 1),): 1}
 
     def sum_atom(self, poly: Poly, node: Node | None = None) -> tuple[int, Places]:
-        """A sum as one atom; what it stands for is its content."""
+        """A sum as one atom, whole in ``node`` if one is given; it stands for its content."""
         key, places = self.ring.canonical((poly,))
-        sizes = self.ring.sizes(poly)
-        shape = tuple([sizes[p] for p in places])
-        atom = Atom(("sum", key), "sum", shape, places, node, (poly,))
-        return self.ring.atom(atom), places
+        key = ("sum", key)
+        known = self.ring.find(key) if node is None else None
+        if known is not None:
+            return known, places
+        dims = self.ring.sizes(poly) if node is None else node.type.shape
+        shape = tuple([dims[p] for p in places])
+        return self.ring.atom(Atom(key, "sum", shape, places, node, (poly,))), places
 
     def times(self, a: Poly, b: Poly) -> Poly:
         """``a * b``; shallow, a sum is multiplied out only where a mean stands in it."""
@@ -138,11 +144,12 @@ class Normal:
         found = product(m, n)
         if len(found) < len(m) + len(n):
             powers = dict(m)
-            if any(f in powers and not powers[f] == e == 1 for f, e in n):
-                self.fired.add("powers of one base")
-        if c not in (1, -1) and d not in (1, -1):
+            for f, e in n:
+                if f in powers and not powers[f] == e == 1:
+                    self.fired.add("powers of one base")
+        if not is_unit(c) and not is_unit(d):
             self.fired.add("product of numbers")
-        return scaled({found: c}, d)
+        return {found: whole(c * d)}
 
     def _whole_unless_mean(self, poly: Poly) -> Poly:
         if len(poly) < 2:
@@ -264,7 +271,7 @@ class Normal:
         content = {inside: 1}
         key, places = self.ring.canonical((content,))
         home, reduced, numbers = _split(places, along)
-        sizes = self.ring.sizes(content)
+        sizes = self.ring.sizes(content) if len(inside) > 1 else self.ring.spans[inside[0][0]]
         shape, dims = tuple([sizes[p] for p in home]), tuple([sizes[p] for p in reduced])
         key = ("mean", key, numbers)
         atom = Atom(key, "mean", shape, home, None, (content,), reduced, dims, rank)
@@ -332,9 +339,3 @@ def _split(places: Places, along: int) -> tuple[Places, Places, int]:
     home = tuple([p for p in places if not along >> -p & 1])
     reduced = [(p, i) for i, p in enumerate(places) if along >> -p & 1]
     return home, tuple(sorted([p for p, _ in reduced])), sum([1 << i for _, i in reduced])
-
-
-def _long(value: Number) -> bool:
-    if type(value) is int:
-        return not -_LARGEST < value < _LARGEST
-    return max(value.numerator.bit_length(), value.denominator.bit_length()) > DIGITS

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
 from ..ir import Dim, Node, Shape
@@ -125,7 +126,7 @@ class Ring:
 
     def fills(self, poly: Poly, node: Node) -> bool:
         """Whether a polynomial varies along every axis of ``node``: it does not repeat itself."""
-        return self.width(poly) == _width_of(node.type.shape)
+        return self.width(poly) == frame(node.type.shape).width
 
     def moved(self, poly: Poly, move: Mapping[int, int]) -> Poly:
         """A polynomial in another frame: places go where ``move`` says, or stay."""
@@ -147,22 +148,42 @@ class Ring:
     def canonical(self, polys: Iterable[Poly]) -> tuple[Hashable, Places]:
         """A key of polynomials that does not depend on their frame, and the places it numbers."""
         factors = self.factors
-        keys, frames = [], []
+        key: list[Any] = []
+        frames = []
         for poly in polys:
-            monomials = []
-            for monomial, coefficient in poly.items():
-                placed = [(*factors[f], e) for f, e in monomial]
+            terms = []
+            for monomial, c in poly.items():
+                placed = [(atom, e, places) for f, e in monomial for atom, places in (factors[f],)]
                 if len(placed) > 1:
                     placed.sort()
-                monomials.append((placed, coefficient))
-            if len(monomials) > 1:
-                monomials.sort(key=_by_atoms)
-            for placed, coefficient in monomials:
-                keys.append((*[(atom, e) for atom, _, e in placed], coefficient))
-                frames += [places for _, places, _ in placed]
-            keys.append(())
+                terms.append((placed, c))
+            if len(terms) > 1:
+                terms.sort(key=itemgetter(0))
+            key.append(len(terms))
+            for placed, c in terms:
+                key += (len(placed), c)
+                for atom, e, places in placed:
+                    key += (atom, e)
+                    frames.append(places)
         numbers, order = _numbered(tuple(frames))
-        return (tuple(keys), numbers), order
+        return (tuple(key), numbers), order
+
+
+class Frame(NamedTuple):
+    """What a shape says to a polynomial: its places, those without ones, and their dims."""
+
+    home: Places
+    dims: Shape
+    width: int  # the places, as bits
+    named: tuple[tuple[str, int], ...]  # the named dims and their axes
+
+
+@lru_cache(1 << 10)
+def frame(shape: Shape) -> Frame:
+    """The frame of a shape."""
+    home = tuple([a - len(shape) for a, dim in enumerate(shape) if dim != 1])
+    named = tuple([(dim, a) for a, dim in enumerate(shape) if isinstance(dim, str)])
+    return Frame(home, tuple([shape[p] for p in home]), bits(home), named)
 
 
 @lru_cache(1 << 10)
@@ -172,17 +193,8 @@ def bits(places: Places | frozenset[int]) -> int:
 
 
 @lru_cache(1 << 10)
-def _width_of(shape: Shape) -> int:
-    return bits(tuple([a for a, dim in enumerate(shape, -len(shape)) if dim != 1]))
-
-
-@lru_cache(1 << 10)
 def _span(places: Places, shape: Shape) -> Mapping[int, Dim]:
     return dict(zip(places, shape, strict=True))
-
-
-def _by_atoms(term: tuple[list[tuple[int, Places, Number]], Number]) -> Any:
-    return [(atom, e, places) for atom, places, e in term[0]]
 
 
 @lru_cache(1 << 12)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..ir import Dim, Kind, Node, Shape, attrs_key
+from ..ir import Kind, Node, Shape, attrs_key
 from . import contractions
 from .exact import Number, ratio, whole
-from .polynomial import ONE, ZERO, Atom, Places, Poly, number, plus, scaled
+from .polynomial import ONE, ZERO, Atom, Poly, frame, number, plus, scaled
 from .signs import POSITIVE
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def opaque(normal: Normal, node: Node) -> Poly:
     """The node is an atom; elementwise ones are the same atom in any frame."""
     shape = node.type.shape
-    home, dims, named = frame(shape)
+    home, dims, _, named = frame(shape)
     for name, axis in named:
         normal.dims.setdefault(name, (node, axis))
     if not node.inputs or node.prim.kind is not Kind.ELEMENTWISE:
@@ -43,7 +43,7 @@ def opaque(normal: Normal, node: Node) -> Poly:
 
 def whole_node(normal: Normal, node: Node) -> Poly:
     """The node as an atom of its own, keyed by its operands' polynomials."""
-    home, dims, _ = frame(node.type.shape)
+    home, dims, *_ = frame(node.type.shape)
     key: Hashable = ("leaf", id(node))
     operands = tuple([normal.poly[i] for i in node.inputs])
     if operands and node.prim.name != "random_uniform":
@@ -57,14 +57,6 @@ def whole_node(normal: Normal, node: Node) -> Poly:
     kind = "opaque" if operands else "leaf"
     atom = Atom(key, kind, dims, home, node, operands, (), (), len(node.type.shape))
     return normal.single((normal.ring.atom(atom), home))
-
-
-@lru_cache(1 << 10)
-def frame(shape: Shape) -> tuple[Places, tuple[Dim, ...], tuple[tuple[str, int], ...]]:
-    """The places of a shape without its ones, their dims, and the axes of named dims."""
-    home = tuple([a - len(shape) for a, dim in enumerate(shape) if dim != 1])
-    named = tuple([(dim, a) for a, dim in enumerate(shape) if isinstance(dim, str)])
-    return home, tuple([shape[p] for p in home]), named
 
 
 def _constant(normal: Normal, node: Node) -> Poly:
@@ -81,7 +73,8 @@ def _sum_of(scale: int) -> Callable[[Normal, Node], Poly]:
     def read(normal: Normal, node: Node) -> Poly:
         if not node.type.is_float:
             return opaque(normal, node)
-        a, b = [normal.poly[i] for i in node.inputs]
+        x, y = node.inputs
+        a, b = normal.poly[x], normal.poly[y]
         total = plus(a, b, scale)
         if len(total) < len(a) + len(b) and a and b:
             normal.fired.add("like terms")
@@ -93,14 +86,14 @@ def _sum_of(scale: int) -> Callable[[Normal, Node], Poly]:
 def _product(normal: Normal, node: Node) -> Poly:
     if not node.type.is_float:
         return opaque(normal, node)
-    a, b = [normal.poly[i] for i in node.inputs]
-    return normal.times(a, b)
+    x, y = node.inputs
+    return normal.times(normal.poly[x], normal.poly[y])
 
 
 def _quotient(normal: Normal, node: Node) -> Poly:
-    a, b = [normal.poly[i] for i in node.inputs]
-    inverse = normal.power(b, -1)
-    return opaque(normal, node) if inverse is None else normal.times(a, inverse)
+    x, y = node.inputs
+    inverse = normal.power(normal.poly[y], -1)
+    return opaque(normal, node) if inverse is None else normal.times(normal.poly[x], inverse)
 
 
 def _negated(normal: Normal, node: Node) -> Poly:
@@ -228,7 +221,7 @@ def _padded(normal: Normal, node: Node) -> Poly:
 
 
 def _mapped(normal: Normal, node: Node, operand: Poly) -> Poly:
-    home, dims, _ = frame(node.type.shape)
+    home, dims, *_ = frame(node.type.shape)
     frames = normal.ring.framed(operand)
     key = (node.prim.name, frames, node.inputs[0].type, attrs_key(node.attrs))
     atom = Atom(key, "opaque", dims, home, node, (operand,), rank=node.ndim)
