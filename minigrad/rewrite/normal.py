@@ -203,15 +203,12 @@ class Normal:
 
     def _mean_of(self, of: Mean) -> tuple[Poly, frozenset[str]]:
         """The mean of a monomial, and by which laws; what sums in sums hold comes first."""
-        found = self.means.get(of)
-        if found is not None:
-            return found
-        waiting = [of]
+        waiting = [] if of in self.means else [of]
         while waiting:
             monomial, along, rank = term = waiting[-1]
             inside = self.varying(monomial, along)
-            content: Poly = self.content(inside[0][0]) if self._is_sum(inside) else ZERO
             along &= self.ring.width((inside,))
+            content: Poly = self.content(inside[0][0]) if self._is_sum(inside) else ZERO
             missing = [t for m in content if (t := (m, along, rank)) not in self.means]
             if missing and term not in self.means:
                 waiting += missing

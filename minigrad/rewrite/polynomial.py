@@ -82,13 +82,14 @@ class Ring:
         key = atom, places
         number = self._factors.setdefault(key, new)
         if number == new:
+            made = self.atoms[atom]
+            width, dims = _extent(places, made.shape)
             self.factors.append(key)
-            self.wide.append(bits(places))
-            kind, shape = self.atoms[atom].kind, self.atoms[atom].shape
-            self.spans.append(_span(places, shape))
-            if kind == "dim":
+            self.wide.append(width)
+            self.spans.append(dims)
+            if made.kind == "dim":
                 self.dims.add(number)
-            elif kind == "mean":
+            elif made.kind == "mean":
                 self.means.add(number)
         return number
 
@@ -130,8 +131,8 @@ class Ring:
 
     def moved(self, poly: Poly, move: Mapping[int, int]) -> Poly:
         """A polynomial in another frame: places go where ``move`` says, or stay."""
-        moving = bits(tuple([old for old, place in move.items() if old != place]))
         new: dict[int, int] = {}
+        moving = bits(tuple(move))
         for monomial in poly:
             for f, _ in monomial:
                 if self.wide[f] & moving and f not in new:
@@ -193,8 +194,9 @@ def bits(places: Places | frozenset[int]) -> int:
 
 
 @lru_cache(1 << 10)
-def _span(places: Places, shape: Shape) -> Mapping[int, Dim]:
-    return dict(zip(places, shape, strict=True))
+def _extent(places: Places, shape: Shape) -> tuple[int, Mapping[int, Dim]]:
+    """Where an atom of a shape varies, as bits, and the dim at each place."""
+    return bits(places), dict(zip(places, shape, strict=True))
 
 
 @lru_cache(1 << 12)

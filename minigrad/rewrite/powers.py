@@ -10,7 +10,7 @@ import math
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from .exact import Number, magnitude, quotient, whole
+from .exact import Number, length, magnitude, quotient, whole
 from .polynomial import ONE, Atom, Monomial, Poly, Ring, number, power, times
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ def _too_long(coefficient: Number, exponent: Number) -> bool:
     """Whether a number's power has more digits than are worth having: ``3 ** 1e9``."""
     if magnitude(coefficient) == 1:
         return False
-    bits = max(coefficient.numerator.bit_length(), coefficient.denominator.bit_length())
-    return bits * magnitude(exponent) > LONGEST
+    return length(coefficient) * magnitude(exponent) > LONGEST
 
 
 def root_of_sum(normal: Normal, poly: Poly, exponent: Number) -> Poly:

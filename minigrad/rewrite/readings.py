@@ -135,9 +135,9 @@ def _reduction(normal: Normal, node: Node) -> Poly:
 
 @lru_cache(1 << 10)
 def _reduced(rank: int, axis: tuple[int, ...]) -> tuple[frozenset[int], dict[int, int]]:
-    """The places of axes, and where the other places are without them."""
+    """The places of axes, and where other places go without them."""
     rest = [a for a in range(rank) if a not in axis]
-    move = {a - rank: i - len(rest) for i, a in enumerate(rest)}
+    move = {a - rank: i - len(rest) for i, a in enumerate(rest) if a - rank != i - len(rest)}
     return frozenset([a - rank for a in axis]), move
 
 
@@ -185,7 +185,7 @@ def ones_moved(old: Shape, new: Shape) -> dict[int, int] | None:
     after = [a - len(new) for a, dim in enumerate(new) if dim != 1]
     if [old[a] for a in before] != [new[a] for a in after]:
         return None
-    return dict(zip(before, after, strict=True))
+    return {b: a for b, a in zip(before, after, strict=True) if b != a}
 
 
 def _transpose(normal: Normal, node: Node) -> Poly:
@@ -194,7 +194,7 @@ def _transpose(normal: Normal, node: Node) -> Poly:
         return opaque(normal, node)
     order = node.attrs["axes"]
     rank = len(order)
-    move = {old - rank: new - rank for new, old in enumerate(order)}
+    move = {old - rank: new - rank for new, old in enumerate(order) if old != new}
     return normal.ring.moved(normal.poly[x], move)
 
 
