@@ -103,7 +103,11 @@ class Ring:
 
     def solid(self, monomial: Monomial) -> Monomial:
         """A monomial without its dims, which cost nothing."""
-        return tuple([term for term in monomial if term[0] not in self.dims])
+        dims = self.dims
+        for f, _ in monomial:
+            if f in dims:
+                return tuple([term for term in monomial if term[0] not in dims])
+        return monomial
 
     def places(self, monomial: Monomial) -> frozenset[int]:
         """Where in its frame a monomial varies."""
@@ -156,7 +160,7 @@ class Ring:
             for monomial, c in poly.items():
                 placed = [(atom, e, places) for f, e in monomial for atom, places in (factors[f],)]
                 if len(placed) > 1:
-                    placed.sort()
+                    placed.sort()  # places last: they depend on the frame
                 terms.append((placed, c))
             if len(terms) > 1:
                 terms.sort(key=itemgetter(0))
