@@ -316,13 +316,9 @@ class Normal:
 def _kept_sums(order: Sequence[Node]) -> set[Node]:
     """Sums of the forward graph that something multiplies or raises: they stay whole."""
     first = min([n.scope.order for n in order], default=0)
-    return {
-        operand
-        for node in order
-        if node.prim.name not in ("add", "sub", "neg")
-        for operand in node.inputs
-        if operand.prim.name in ("add", "sub") and operand.scope.order == first
-    }
+    sums = ("add", "sub", "neg")
+    operands = {i for node in order if node.prim.name not in sums for i in node.inputs}
+    return {i for i in operands if i.prim.name in ("add", "sub") and i.scope.order == first}
 
 
 @lru_cache(1 << 10)

@@ -175,7 +175,7 @@ class Ring:
 
 
 class Frame(NamedTuple):
-    """What a shape says to a polynomial: its places, those without ones, and their dims."""
+    """What a shape says to a polynomial: the places where it has no one, and the dims there."""
 
     home: Places
     dims: Shape
@@ -203,14 +203,15 @@ def _extent(places: Places, shape: Shape) -> tuple[int, Mapping[int, Dim]]:
     return bits(places), dict(zip(places, shape, strict=True))
 
 
-@lru_cache(1 << 12)
+@lru_cache(1 << 9)
 def _numbered(frames: tuple[Places, ...]) -> tuple[tuple[Places, ...], Places]:
     """The places of factors, numbered as they come, and the places in that order."""
     order: dict[int, int] = {}
+    new: dict[Places, Places] = {}
     for places in frames:
-        for p in places:
-            order.setdefault(p, len(order))
-    return tuple([tuple([order[p] for p in places]) for places in frames]), tuple(order)
+        if places not in new:
+            new[places] = tuple([order.setdefault(p, len(order)) for p in places])
+    return tuple([new[places] for places in frames]), tuple(order)
 
 
 def number(value: Number) -> Poly:

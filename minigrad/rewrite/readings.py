@@ -36,8 +36,8 @@ def opaque(normal: Normal, node: Node) -> Poly:
         return whole_node(normal, node)  # it repeats itself along an axis
     if places != home:
         dims = tuple([shape[p] for p in places])
-    name_ = (node.prim.name, key, attrs_key(node.attrs))
-    atom = Atom(name_, "opaque", dims, places, node, operands, (), (), len(shape))
+    key = (node.prim.name, key, attrs_key(node.attrs))
+    atom = Atom(key, "opaque", dims, places, node, operands, (), (), len(shape))
     return normal.single((normal.ring.atom(atom), places))
 
 
@@ -47,11 +47,9 @@ def whole_node(normal: Normal, node: Node) -> Poly:
     key: Hashable = ("leaf", id(node))
     operands = tuple([normal.poly[i] for i in node.inputs])
     if operands and node.prim.name != "random_uniform":
-        framed = normal.ring.framed
-        given = tuple(
-            [(framed(normal.poly[i]), i.type.shape, i.type.dtype) for i in node.inputs]
-        )  # fmt: skip
-        key = (node.prim.name, given, attrs_key(node.attrs))
+        frames = tuple([normal.ring.framed(p) for p in operands])
+        types = tuple([(i.type.shape, i.type.dtype) for i in node.inputs])
+        key = (node.prim.name, frames, types, attrs_key(node.attrs))
     elif node.prim.name == "constant":
         key = ("constant", node.type, node.attrs["value"].tobytes())
     kind = "opaque" if operands else "leaf"
