@@ -24,12 +24,11 @@ from .cost import OP, cost_of, elements
 from .exact import Number, magnitude, quotient, ratio
 from .known import Products
 from .normal import Normal
-from .polynomial import Atom, Monomial, Places, Poly, power, product, scaled
+from .polynomial import Atom, Monomial, Places, Poly, in_common, power, product, scaled
 from .remainder import Remainder
 from .representable import represented
 
 Term = tuple[Monomial, Number]
-ONES = {1, -1}
 
 
 class TooDearError(Exception):
@@ -106,7 +105,7 @@ class Builder:
         known = self._known(poly)
         if known is not None:
             return known
-        shared, scale = _shared(poly)
+        shared, scale = in_common(poly)
         if shared or scale != 1:
             inverse = power(shared, -1)
             rest = {product(m, inverse): quotient(c, scale) for m, c in poly.items()}
@@ -176,9 +175,12 @@ class Builder:
         if exact is not None and not parts and exact[1] == scale:
             return exact[0]
         left = Remainder(monomial, scale, list(parts), [])
-        self._absorb(left)
+        means = self.normal.ring.means
+        if means and not means.isdisjoint([f for f, _ in monomial]):
+            self._absorb(left)
         self.products.use(left, self.usable)
-        self._use_sums(left)
+        if means and not means.isdisjoint([f for f, _ in left.monomial]):
+            self._use_sums(left)
         for f, e in left.monomial:
             node, inverted = self._raised(f, e)
             (left.under if inverted else left.over).append(node)
@@ -223,8 +225,10 @@ class Builder:
         """Move invariants into a mean where they complete a product that exists there."""
         ring = self.normal.ring
         for f, e in left.monomial:
+            if e != 1 or f not in ring.means:
+                continue
             atom = ring.of(f)
-            if e != 1 or atom.kind != "mean" or ring.factors[f][1] != atom.home:
+            if ring.factors[f][1] != atom.home:
                 continue
             ((inside, _),) = atom.content[0].items()
             outside = product(left.monomial, ((f, -1),))
@@ -240,14 +244,10 @@ class Builder:
         """``n`` times a mean is a sum, also below the line, unless the mean exists."""
         ring = self.normal.ring
         for f, e in left.monomial:
+            if f not in ring.means or magnitude(e) != 1 or ((f, 1),) in self.products.nodes:
+                continue
             atom = ring.of(f)
-            known = ((f, 1),) in self.products.nodes
-            if (
-                magnitude(e) == 1
-                and atom.kind == "mean"
-                and not known
-                and ring.factors[f][1] == atom.home
-            ):
+            if ring.factors[f][1] == atom.home:
                 ((inside, _),) = atom.content[0].items()
                 if self._has_size(left, atom, e):
                     left.take(((f, e),), 1)
@@ -382,26 +382,5 @@ class Builder:
         return node
 
     def _extent(self, monomial: Monomial) -> float:
+        """How many elements a monomial has."""
         return elements(tuple(self.normal.ring.sizes([monomial]).values()))
-
-
-def _shared(poly: Poly) -> tuple[Monomial, Number]:
-    """The factors and the number that all terms have in common."""
-    common: set[int] | None = None
-    for monomial in poly:
-        factors = [f for f, _ in monomial]
-        common = set(factors) if common is None else common.intersection(factors)
-        if not common:
-            break
-    shared: dict[int, Number] = {}
-    if common:
-        monomials = [dict(m) for m in poly]
-        for f in common:
-            powers = [m[f] for m in monomials]
-            if min(powers) > 0 or max(powers) < 0:
-                shared[f] = min(powers, key=magnitude)
-    coefficients = set(poly.values())
-    scales = {1} if coefficients <= ONES else {magnitude(c) for c in coefficients}
-    scale: Number = scales.pop() if len(scales) == 1 else 1
-    negative = max(coefficients) < 0
-    return tuple(sorted(shared.items())), -scale if negative else scale

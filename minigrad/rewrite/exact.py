@@ -60,6 +60,8 @@ class Ratio(Fraction):
     def __gt__(self, other: Any) -> bool:
         if type(other) is int:
             return self._numerator > other * self._denominator
+        if type(other) is Ratio:
+            return self._numerator * other._denominator > other._numerator * self._denominator
         return Fraction.__gt__(self, other)
 
     def __neg__(self) -> Any:

@@ -111,10 +111,15 @@ def _gain(solid: Monomial, powers: dict[int, Number]) -> tuple[float, int] | Non
         have, need = powers.get(f, 0), e if sign == 1 else -e
         if have == need:
             saved += 1.0
-        elif (have > 0) == (need > 0) and magnitude(need) <= magnitude(have) <= USES * magnitude(
-            need
-        ):
+        elif _goes_into(need, have):
             saved += 0.25
         else:
             return None
     return saved, sign
+
+
+def _goes_into(need: Number, have: Number) -> bool:
+    """Whether a power leaves something of another, and not more than `USES` of it can take."""
+    if need < 0:
+        need, have = -need, -have
+    return not have < need and not have > USES * need

@@ -18,7 +18,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
 from ..ir import Dim, Node, Shape
-from .exact import Number, whole
+from .exact import Number, magnitude, whole
 from .signs import sign_of_atom
 
 Places: TypeAlias = tuple[int, ...]
@@ -299,3 +299,25 @@ def power(a: Monomial, exponent: Number) -> Monomial:
     if exponent == 1:
         return a
     return tuple([(f, whole(e * exponent)) for f, e in a])
+
+
+def in_common(poly: Poly) -> tuple[Monomial, Number]:
+    """The factors and the number that all terms have in common."""
+    common: set[int] | None = None
+    for monomial in poly:
+        factors = [f for f, _ in monomial]
+        common = set(factors) if common is None else common.intersection(factors)
+        if not common:
+            break
+    shared: dict[int, Number] = {}
+    if common:
+        monomials = [dict(m) for m in poly]
+        for f in common:
+            powers = [m[f] for m in monomials]
+            if min(powers) > 0 or max(powers) < 0:
+                shared[f] = min(powers, key=magnitude)
+    coefficients = set(poly.values())
+    scales = {1} if coefficients <= {1, -1} else {magnitude(c) for c in coefficients}
+    scale: Number = scales.pop() if len(scales) == 1 else 1
+    negative = max(coefficients) < 0
+    return tuple(sorted(shared.items())), -scale if negative else scale
