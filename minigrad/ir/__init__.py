@@ -11,7 +11,7 @@ from .errors import (
     ShapeError,
 )
 from .graph import FUNCTIONS, Graph
-from .markers import Update
+from .markers import Update, unmarked
 from .node import NO_ATTRS, OPERATORS, Kind, Node, Primitive, attrs_key, node_key, rebuild, rewire
 from .order import consumers, depending_on, is_leaf, map_nodes, substitute, toposort
 from .scope import HERE, Scope, building, current_scope, enter, place, qualified, scope, scope_path
@@ -80,5 +80,6 @@ __all__ = [
     "structural_hash",
     "substitute",
     "toposort",
+    "unmarked",
     "value_text",
 ]

@@ -76,6 +76,12 @@ def collect(roots: Sequence[Node]) -> Collected:
     return found
 
 
+def unmarked(roots: Sequence[Node]) -> list[Node]:
+    """The same values without the markers below them."""
+    mapped = collect(roots).mapped
+    return [mapped[root] for root in roots]
+
+
 def _note(found: Collected, roles: Mapping[str, Node], node: Node) -> None:
     if "penalty" in roles:
         found.penalties[roles["penalty"]] = None

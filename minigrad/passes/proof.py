@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from ..ir import Node
+from ..ir import Node, unmarked
 from ..primitives import constant
 from ..rewrite.formula import LATEX, formula
 from ..rewrite.normal import Normal
@@ -86,7 +86,7 @@ def _proved(
     if is_complex([a, b]):
         return None
     positive = frozenset(positive)
-    a, b, *marked = share([a, b, *given])  # an expression written twice has one name
+    a, b, *marked = share(unmarked([a, b, *given]))  # an expression written twice has one name
     given = dict(zip(marked, given.values(), strict=True))
     laws = equal_by(a, b, positive)
     if laws is None or not apart(a, b, positive) <= TOLERANCE:

@@ -15,6 +15,7 @@ from ..ir import (
     HERE,
     Graph,
     GraphError,
+    Kind,
     Node,
     Update,
     building,
@@ -22,6 +23,7 @@ from ..ir import (
     is_leaf,
     rebuild,
     toposort,
+    unmarked,
 )
 from ..primitives.leaf import CONSTANT
 from ..rewrite.build import Builder, TooDearError
@@ -121,7 +123,7 @@ def _derivation(graph: Graph | Node | Sequence[Node], given: Mapping[Node, str])
     require_names(given)
     if is_complex(roots):
         raise GraphError("simplify: a derivation is of real numbers; retype the graph to float64")
-    shared = share([*roots, *given])
+    shared = share(unmarked([*roots, *given]))
     roots, marked = shared[: len(roots)], shared[len(roots) :]
     names = named(roots, dict(zip(marked, given.values(), strict=True)))
     new, steps = derived(roots, names)
@@ -210,7 +212,8 @@ def simplified(roots: Sequence[Node], pinned: Iterable[Node] = ()) -> list[Node]
         if any_complex(given.order):
             return roots if pinned else share(roots)
         local = given if pinned else _locally(given)
-        found = Simplification(local.roots, pinned).run(local.order)
+        markers = [node for node in local.order if node.prim.kind is Kind.MARKER]
+        found = Simplification(local.roots, pinned.union(markers)).run(local.order)
         return cheapest(Form(found, toposort(found)), local, given).roots
 
 
@@ -277,7 +280,9 @@ class Simplification:
         changed = changed or tell
         is_float = node.type.is_float
         unpaid = self._new_below(kept) if wanted else []
-        if wanted and changed and not fixed and is_float and not is_leaf(node):
+        if node in self.pinned or is_leaf(node):
+            changed = False
+        if wanted and changed and not fixed and is_float:
             chosen = self._cheaper(kept, node, forward, sum([cost_of(n) for n in unpaid]))
             if chosen is not kept:
                 unpaid = self._new_below(chosen)

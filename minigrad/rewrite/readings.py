@@ -302,6 +302,7 @@ READINGS: dict[str, Callable[[Normal, Node], Poly]] = {
     "mean": _reduction,
     "count": _count,
     "broadcast_to": _same,
+    "mark": _same,
     "stop_gradient": _stopped,
     "reshape": _reshape,
     "transpose": _transpose,

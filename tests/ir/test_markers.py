@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.ir import Kind
+from minigrad.ir import Kind, toposort, unmarked
 
 
 def track(x: mg.Node, running: mg.Node, decay: float = 0.5) -> mg.Node:
@@ -24,6 +24,15 @@ def test_a_graph_holds_no_markers() -> None:
     y = mg.penalized(mg.at_inference(track(x, m), x), mg.sum(x))
     graph = mg.Graph([x], {"loss": mg.sum(y)})
     assert all(node.prim.kind is not Kind.MARKER for node in graph.nodes)
+
+
+def test_values_without_markers_are_the_same_values() -> None:
+    x, m = mg.input("x", "N"), mg.state("m", 0.0)
+    y = mg.penalized(track(x, m), mg.sum(x))
+    plain, again = unmarked([y, x])
+    assert again is x
+    assert all(node.prim.kind is not Kind.MARKER for node in toposort([plain]))
+    np.testing.assert_array_equal(*mg.evaluate([y, plain], {"x": [1.0, 5.0], "m": 0.0}))
 
 
 def test_track_becomes_an_update_with_its_estimate() -> None:

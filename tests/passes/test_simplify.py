@@ -178,6 +178,35 @@ def test_a_training_graph_keeps_its_updates_and_its_inference_graph():
     assert {s.name for s in inferred.states} == {s.name for s in infer.states}
 
 
+def test_the_gradient_of_a_layer_is_the_closed_form_and_its_statistics_still_move():
+    x, u = mg.input("x", ("N", 4)), mg.input("u", ("N", 4))
+    y = mg.nn.BatchNorm(4)(x)
+    (raw,) = mg.grad(y, [x], u)
+    found = mg.simplify([y, raw])
+    assert ops([found[1]], besides=[found[0]]).count("mean") == 2
+    assert len(ops([found[1]], besides=[found[0]])) <= 12
+    agree([y, raw], found)
+    before, after = mg.Graph([x, u], {"y": y}), mg.Graph([x, u], {"y": found[0]})
+    assert [u.state.name for u in after.updates] == [u.state.name for u in before.updates]
+    feed = {"x": np.ones((1, 4), "f"), "running_mean": np.arange(4, dtype="f")}
+    feed |= {"running_var": np.full(4, 2, "f"), "gamma": np.full(4, 3, "f"), "beta": feed["x"][0]}
+    a, b = (mg.evaluate(mg.to_inference(g), feed)[0] for g in (before, after))
+    np.testing.assert_array_equal(a, b)
+    proof = mg.simplify([y, raw], proof=True)
+    assert "(u - M(u) - M(xhat * u) * xhat)" in str(proof)
+    assert "mark" not in str(proof)
+
+
+def test_a_layer_keeps_what_is_only_true_of_batch_statistics_out_of_its_forward_pass():
+    x = mg.input("x", ("N", 4))
+    layer = mg.nn.BatchNorm(4, center=False, scale=False)
+    y = mg.mean(layer(x), 0)  # zero in training, and not at inference
+    infer = mg.to_inference(mg.Graph([x], {"y": mg.simplify(y)}))
+    state = {"running_mean": np.full(4, 2, "f"), "running_var": np.ones(4, "f")}
+    (found,) = mg.evaluate(infer, {"x": np.zeros((1, 4), "f"), **state})
+    np.testing.assert_allclose(found, np.full(4, -2), rtol=1e-2)
+
+
 def test_nodes_keep_scope_order_and_line():
     with mg.scope("bn1"):
         x, u, _, y, _ = normalised("batch 2-D")
