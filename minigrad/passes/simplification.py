@@ -25,6 +25,7 @@ from ..ir import (
     toposort,
     unmarked,
 )
+from ..primitives.elementwise import MUL, POW
 from ..primitives.leaf import CONSTANT
 from ..rewrite.build import Builder, TooDearError
 from ..rewrite.cost import Form, cheapest, cost_of
@@ -47,6 +48,7 @@ from .derivation import (
 from .symbols import Names, named
 
 POWERS = "powers of one base"  # a law
+ONLY_POWERS = frozenset({POWERS})
 
 
 @overload
@@ -272,7 +274,9 @@ class Simplification:
         if (operands or node.prim is CONSTANT) and node not in self.pinned:
             kept = self.builder.pooled(kept)
         chosen = kept
-        changed = node in normal.laws or not self.open.isdisjoint(operands)
+        changed = not self.open.isdisjoint(operands) or (
+            node in normal.laws and not self._is_one_factor_more(node)
+        )
         tell = self.told and (node in normal.laws or node in self.roots) and not forward
         wanted = wanted or tell
         if changed and not wanted:
@@ -296,6 +300,19 @@ class Simplification:
             self.builder.values[number] = chosen
         if (forward or wanted) and is_float:
             self.builder.remember(poly, chosen)
+
+    def _is_one_factor_more(self, node: Node) -> bool:
+        """``x**3 * x``, where ``x**3`` is itself a product: no form of a power is cheaper."""
+        if node.prim is not MUL or self.normal.laws[node] != ONLY_POWERS:
+            return False
+        for one, other in (node.inputs, node.inputs[::-1]):
+            base, power = self.normal.poly[one], self.normal.poly[other]
+            if len(base) == len(power) == 1 and other.prim is not POW:
+                (single,), (monomial,) = base, power
+                exponent = dict(monomial).get(single[0][0], 0) if len(single) == 1 else 0
+                if type(exponent) is int and exponent > 0 and single[0][1] == 1:
+                    return True
+        return False
 
     def _tell(self, node: Node, kept: Node, chosen: Node) -> None:
         """Keep a step; laws of operands that no step was made of belong to it too."""
