@@ -27,6 +27,7 @@ from .polynomial import (  # fmt: skip
     Places,
     Poly,
     Ring,
+    in_common,
     add_to,
     bits,
     number,
@@ -38,7 +39,8 @@ from .readings import READINGS, opaque, whole_node
 
 Mean: TypeAlias = tuple[Monomial, int, int]  # of a monomial, along which axes, in which rank
 
-TERMS = {False: 16, True: 600}  # a longer sum is an atom: this bounds the work a node
+TERMS = {False: 8, True: 600}  # a longer sum is an atom: this bounds the work a node
+SHORT = 3  # a longer sum is multiplied out only if its terms have a factor in common
 FACTORS = {False: 10, True: 24}
 DIGITS = 2048  # bits of a coefficient
 
@@ -121,7 +123,11 @@ class Normal:
         return self.ring.atom(Atom(key, "sum", shape, places, node, (poly,))), places
 
     def times(self, a: Poly, b: Poly) -> Poly:
-        """``a * b``; shallow, a sum is multiplied out only where a mean stands in it."""
+        """``a * b``; shallow, a sum is multiplied out only where a mean stands in it.
+
+        A gradient that comes from several blocks of a network stays whole there: multiplied into
+        the next block's closed form, it would hide it.
+        """
         if not self.deep:
             a, b = self._whole_unless_mean(a), self._whole_unless_mean(b)
         many = len(a) > 1 and len(b) > 1
@@ -154,6 +160,8 @@ class Normal:
     def _whole_unless_mean(self, poly: Poly) -> Poly:
         if len(poly) < 2:
             return poly
+        if len(poly) > SHORT and not in_common(poly)[0]:
+            return self.single(self.sum_atom(poly))
         means = self.ring.means
         for monomial in poly:
             for f, _ in monomial:

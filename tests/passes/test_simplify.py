@@ -178,6 +178,18 @@ def test_a_training_graph_keeps_its_updates_and_its_inference_graph():
     assert {s.name for s in inferred.states} == {s.name for s in infer.states}
 
 
+def test_every_block_of_a_deep_residual_network_gets_its_closed_form():
+    def share_of_cost(blocks):
+        x, u = mg.input("x", ("N", 8)), mg.input("u", ("N", 8))
+        y = x
+        for _ in range(blocks):
+            y = y + mg.gelu(mg.nn.layer_norm(y, None, None))
+        raw = [y, *mg.grad(y, [x], u)]
+        return cost(mg.simplify(raw)) / cost(raw)
+
+    assert share_of_cost(12) < share_of_cost(1) + 0.03 < 0.96
+
+
 def test_the_gradient_of_a_layer_is_the_closed_form_and_its_statistics_still_move():
     x, u = mg.input("x", ("N", 4)), mg.input("u", ("N", 4))
     y = mg.nn.BatchNorm(4)(x)
