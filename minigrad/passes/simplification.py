@@ -235,7 +235,7 @@ class Simplification:
     pinned: frozenset[Node]
     normal: Normal = field(default_factory=Normal)
     builder: Builder = field(init=False)
-    new: dict[Node, Node] = field(default_factory=dict)
+    new: dict[Node, Node] = field(default_factory=dict)  # of nodes that are not what they were
     open: set[Node] = field(default_factory=set)  # by some law they have another form; undecided
     told: bool = False  # decide every node that a law changes, and keep the steps
     results: dict[Node, Node] = field(default_factory=dict)
@@ -255,10 +255,9 @@ class Simplification:
         first = _first(order)
         with building():
             for node in order:
-                HERE.scope, HERE.source = node.scope, node.source
                 forward = node.scope.order == first
                 self._replace(node, node in wanted, forward, forward and node in fixed)
-        return [self.new[root] for root in self.roots]
+        return [self.new.get(root, root) for root in self.roots]
 
     def _wanted(self) -> set[Node]:
         """Nodes that will be asked for: roots, atoms, and the operands of atoms."""
@@ -267,10 +266,10 @@ class Simplification:
 
     def _replace(self, node: Node, wanted: bool, forward: bool, fixed: bool) -> None:
         new, normal = self.new, self.normal
-        poly = normal.poly[node]
         operands = node.inputs
-        inputs = tuple([new[i] for i in operands])
-        kept = node if inputs == operands else rebuild(node, inputs)
+        kept = node
+        if not new.keys().isdisjoint(operands):
+            kept = rebuild(node, tuple([new.get(i, i) for i in operands]))
         if (operands or node.prim is CONSTANT) and node not in self.pinned:
             kept = self.builder.pooled(kept)
         chosen = kept
@@ -282,24 +281,25 @@ class Simplification:
         if changed and not wanted:
             self.open.add(node)
         changed = changed or tell
-        is_float = node.type.is_float
         unpaid = self._new_below(kept) if wanted else []
-        if node in self.pinned or is_leaf(node):
-            changed = False
-        if wanted and changed and not fixed and is_float:
+        if wanted and changed and not fixed and self._may_change(node):
             chosen = self._cheaper(kept, node, forward, sum([cost_of(n) for n in unpaid]))
             if chosen is not kept:
                 unpaid = self._new_below(chosen)
         if self.told and operands:
             self._tell(node, kept, chosen)
-        new[node] = chosen
+        if chosen is not node:
+            new[node] = chosen
         if unpaid:
             self._pay(unpaid)
         number = normal.atom_of.get(node)
         if number is not None:
             self.builder.values[number] = chosen
-        if (forward or wanted) and is_float:
-            self.builder.remember(poly, chosen)
+        if (forward or wanted) and node.type.is_float:
+            self.builder.remember(normal.poly[node], chosen)
+
+    def _may_change(self, node: Node) -> bool:
+        return node.type.is_float and node not in self.pinned and not is_leaf(node)
 
     def _is_one_factor_more(self, node: Node) -> bool:
         """``x**3 * x``, where ``x**3`` is itself a product: no form of a power is cheaper."""
@@ -343,6 +343,7 @@ class Simplification:
 
     def _better(self, kept: Node, node: Node, poly: Poly, budget: float, forward: bool) -> Node:
         """The form that is built of a polynomial if it is cheaper, or else ``kept``."""
+        HERE.scope, HERE.source = node.scope, node.source
         try:
             built = self.builder.within(budget, poly, node.type)
         except OutOfRangeError:

@@ -99,10 +99,11 @@ class Normal:
         """The polynomial, or an atom where it grew too long or is kept whole."""
         if len(poly) > TERMS[self.deep]:
             return whole_node(self, node)
-        factors = FACTORS[self.deep]
-        for monomial, coefficient in poly.items():
-            if len(monomial) > factors or length(coefficient) > DIGITS:
-                return whole_node(self, node)
+        if self.fired or node.prim.name not in ("add", "sub"):  # else the terms of its operands
+            factors = FACTORS[self.deep]
+            for monomial, coefficient in poly.items():
+                if len(monomial) > factors or length(coefficient) > DIGITS:
+                    return whole_node(self, node)
         if len(poly) > 1 and node in self.kept and self.ring.fills(poly, node):
             return self.single(self.sum_atom(poly, node))
         return poly
