@@ -52,6 +52,12 @@ class Ratio(Fraction):
             return ratio(a + c, b) if b == d else ratio(a * d + b * c, b * d)
         return Fraction.__add__(self, other)
 
+    def __sub__(self, other: Any) -> Any:
+        return self + -other
+
+    def __rsub__(self, other: Any) -> Any:
+        return -self + other
+
     def __lt__(self, other: Any) -> bool:
         if type(other) is int:
             return self._numerator < other * self._denominator

@@ -15,7 +15,8 @@ NUMBERS = st.builds(ratio, INTS, INTS.filter(bool))
 @given(NUMBERS, NUMBERS)
 def test_arithmetic_agrees_with_fractions(a, b):
     p, q = Fraction(a), Fraction(b)
-    assert (whole(a * b), whole(a + b), -a) == (p * q, p + q, -p)
+    assert (whole(a * b), whole(a + b), whole(a - b), -a) == (p * q, p + q, p - q, -p)
+    assert (whole(a - 2), whole(2 - a), whole(q - a)) == (p - 2, 2 - p, q - p)
     assert (a < b, a > b, a == b, a <= b) == (p < q, p > q, p == q, p <= q)
     assert (a < 2.5, a == 0.5) == (p < 2.5, p == 0.5)
     assert whole(a**3) == p**3
