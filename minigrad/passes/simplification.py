@@ -80,8 +80,8 @@ def simplify(
     helps float32 at means far above the spread, is centred once), and a value may appear where
     the original is not defined (``x / x`` at 0); the rows in `minigrad.rewrite` say which rule
     does what. The cost (`minigrad.rewrite.cost`) never grows. In a training graph the nodes that
-    `to_inference` replaces keep their place in the forward pass. The laws are of real numbers: in
-    a complex graph only equal expressions become one.
+    `to_inference` replaces, and among nodes the markers of layers, keep their place in the forward
+    pass. The laws are of real numbers: in a complex graph only equal expressions become one.
 
     >>> import minigrad as mg
     >>> x, u = mg.input("x", ("N", 4)), mg.input("u", ("N", 4))
