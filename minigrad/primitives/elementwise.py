@@ -7,6 +7,7 @@ sums them back to the operand's shape in one place. `pow` is the one rule longer
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..ir import (
     Kind,
     Node,
     Primitive,
+    Shape,
     ShapeError,
     TensorType,
     broadcast_shapes,
@@ -39,7 +41,7 @@ def same(first: TensorType, *rest: TensorType) -> TensorType:
     types = (first, *rest)
     if any(first.dtype != other.dtype for other in rest):
         raise DTypeError(f"operands {_listed(types)} have different dtypes; cast one")
-    return TensorType(_broadcast(types), first.dtype)
+    return _joined(types, first.dtype)
 
 
 def floats(*types: TensorType) -> TensorType:
@@ -60,25 +62,31 @@ def signed(*types: TensorType) -> TensorType:
 
 def comparison(*types: TensorType) -> TensorType:
     """As `same`, with a bool result."""
-    return TensorType(same(*types).shape, BOOL)
+    return _joined((same(*types),), BOOL)
 
 
 def _where_type(condition: TensorType, x: TensorType, y: TensorType) -> TensorType:
     if condition.dtype != BOOL:
         raise DTypeError(f"the condition must be bool, not {condition}")
     chosen = same(x, y)
-    return TensorType(_broadcast((condition, chosen)), chosen.dtype)
+    return _joined((condition, chosen), chosen.dtype)
 
 
 def _cast_type(x: TensorType, *, dtype: np.dtype[Any]) -> TensorType:
     return TensorType(x.shape, dtype)
 
 
-def _broadcast(types: tuple[TensorType, ...]) -> Any:
+def _joined(types: tuple[TensorType, ...], dtype: np.dtype[Any]) -> TensorType:
     try:
-        return broadcast_shapes(*[found.shape for found in types])
+        return _broadcast(dtype, *[found.shape for found in types])
     except ShapeError:
         raise ShapeError(f"cannot broadcast {_listed(types)}") from None
+
+
+@lru_cache(1 << 12)
+def _broadcast(dtype: np.dtype[Any], *shapes: Shape) -> TensorType:
+    """One object for all results of a type, which are then quickly told to be of one type."""
+    return TensorType(broadcast_shapes(*shapes), dtype)
 
 
 def _listed(types: tuple[TensorType, ...]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..ir import (
     Kind,
     Node,
     Primitive,
+    Shape,
     ShapeError,
     TensorType,
     float_like,
@@ -30,8 +32,14 @@ VJP = tuple[Node | None, ...]
 
 
 def _reduced(x: TensorType, *, axis: tuple[int, ...], keepdims: bool) -> TensorType:
-    normalize_axes(axis, x.ndim)
-    return TensorType(reduced_shape(x.shape, axis, keepdims), x.dtype)
+    return _over(x.shape, x.dtype, axis, keepdims)
+
+
+@lru_cache(1 << 12)
+def _over(shape: Shape, dtype: np.dtype[Any], axis: tuple[int, ...], keepdims: bool) -> TensorType:
+    """One object for all results of a type, which are then quickly told to be of one type."""
+    normalize_axes(axis, len(shape))
+    return TensorType(reduced_shape(shape, axis, keepdims), dtype)
 
 
 def _mean_type(x: TensorType, *, axis: tuple[int, ...], keepdims: bool) -> TensorType:

@@ -120,3 +120,12 @@ def test_one_graph_runs_for_every_size_of_a_named_dim() -> None:
         numbers = np.arange(2.0 * size, dtype=np.float32).reshape(size, 2)
         outputs, _ = ready({}, x=numbers)
         np.testing.assert_allclose(outputs["y"], numbers.mean(axis=0))
+
+
+def test_results_of_one_type_share_the_object() -> None:
+    x, w = mg.input("x", ("N", 4)), mg.input("w", 4)
+    assert (x + w).type is (x * w).type
+    assert mg.mean(x, 0).type is mg.sum(x * w, 0).type
+    assert mg.mean(x, 0).type is not mg.mean(x, 1).type
+    with pytest.raises(mg.ShapeError, match=r"cannot broadcast f32\[N,4\] with f32\[3\]"):
+        x + mg.input("u", 3)
