@@ -207,16 +207,19 @@ def _graph(graph: Graph) -> Graph:
 
 def simplified(roots: Sequence[Node], pinned: Iterable[Node] = ()) -> list[Node]:
     """The roots, simplified; ``pinned`` nodes and the forward nodes behind them keep their form."""
-    pinned = frozenset(pinned)
-    roots = list(roots)
     with building():
-        given = Form(roots, toposort(roots))
-        if any_complex(given.order):
-            return roots if pinned else share(roots)
-        local = given if pinned else _locally(given)
-        markers = [node for node in local.order if node.prim.kind is Kind.MARKER]
-        found = Simplification(local.roots, pinned.union(markers)).run(local.order)
-        return cheapest(Form(found, toposort(found)), local, given).roots
+        return _simplified(list(roots), frozenset(pinned))
+
+
+def _simplified(roots: list[Node], pinned: frozenset[Node]) -> list[Node]:
+    """`simplified`, apart: its tables are gone before `building` lets collections walk them."""
+    given = Form(roots, toposort(roots))
+    if any_complex(given.order):
+        return roots if pinned else share(roots)
+    local = given if pinned else _locally(given)
+    markers = [node for node in local.order if node.prim.kind is Kind.MARKER]
+    found = Simplification(local.roots, pinned.union(markers)).run(local.order)
+    return cheapest(Form(found, toposort(found)), local, given).roots
 
 
 def _locally(given: Form) -> Form:

@@ -38,17 +38,9 @@ class Form(NamedTuple):
 
 
 def cheapest(*forms: Form) -> Form:
-    """The first of the cheapest forms; nodes that two forms share are not looked at."""
-    best = forms[0]
-    needed = set(best.order)
-    for form in forms[1:]:
-        if form.roots == best.roots:
-            continue
-        other = set(form.order)
-        saved = sum([cost_of(n) for n in best.order if n not in other])
-        if sum([cost_of(n) for n in form.order if n not in needed]) < saved:
-            best, needed = form, other
-    return best
+    """The first of the cheapest forms."""
+    totals = [math.fsum(map(cost_of, form.order)) for form in forms]  # exact, in any order
+    return forms[totals.index(min(totals))]
 
 
 def cost_of(node: Node) -> float:
