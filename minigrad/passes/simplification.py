@@ -19,7 +19,6 @@ from ..ir import (
     Node,
     Update,
     building,
-    depending_on,
     is_leaf,
     rebuild,
     toposort,
@@ -80,8 +79,8 @@ def simplify(
     helps float32 at means far above the spread, is centred once), and a value may appear where
     the original is not defined (``x / x`` at 0); the rows in `minigrad.rewrite` say which rule
     does what. The cost (`minigrad.rewrite.cost`) never grows. In a training graph the nodes that
-    `to_inference` replaces, and among nodes the markers of layers, keep their place in the forward
-    pass. The laws are of real numbers: in a complex graph only equal expressions become one.
+    `to_inference` replaces, and the markers of layers, keep their place, and the forward pass its
+    form. The laws are of real numbers: in a complex graph only equal expressions become one.
 
     >>> import minigrad as mg
     >>> x, u = mg.input("x", ("N", 4)), mg.input("u", ("N", 4))
@@ -206,7 +205,11 @@ def _graph(graph: Graph) -> Graph:
 
 
 def simplified(roots: Sequence[Node], pinned: Iterable[Node] = ()) -> list[Node]:
-    """The roots, simplified; ``pinned`` nodes and the forward nodes behind them keep their form."""
+    """The roots, simplified; with ``pinned`` nodes or markers the forward pass keeps its form.
+
+    At inference something else stands in the place of such a node, and of no node that is equal
+    to it in training: no expression may be shared with it, or be written by means of it.
+    """
     with building():
         return _simplified(list(roots), frozenset(pinned))
 
@@ -214,11 +217,12 @@ def simplified(roots: Sequence[Node], pinned: Iterable[Node] = ()) -> list[Node]
 def _simplified(roots: list[Node], pinned: frozenset[Node]) -> list[Node]:
     """`simplified`, apart: its tables are gone before `building` lets collections walk them."""
     given = Form(roots, toposort(roots))
+    markers = [node for node in given.order if node.prim.kind is Kind.MARKER]
+    pinned = pinned.union(markers, [marker.inputs[0] for marker in markers])
     if any_complex(given.order):
         return roots if pinned else share(roots)
     local = given if pinned else _locally(given)
-    markers = [node for node in local.order if node.prim.kind is Kind.MARKER]
-    found = Simplification(local.roots, pinned.union(markers)).run(local.order)
+    found = Simplification(local.roots, pinned).run(local.order)
     return cheapest(Form(found, toposort(found)), local, given).roots
 
 
@@ -253,13 +257,13 @@ class Simplification:
         """What the roots became; ``order`` is the one of all nodes, where it is known."""
         order = toposort(self.roots) if order is None else order
         self.normal.read_in_order(order)
-        fixed = depending_on(order, self.pinned) if self.pinned else set()
+        fixed = bool(self.pinned)  # what is equal in training may not be at inference
         wanted = self._wanted()
         first = _first(order)
         with building():
             for node in order:
                 forward = node.scope.order == first
-                self._replace(node, node in wanted, forward, forward and node in fixed)
+                self._replace(node, node in wanted, forward, forward and fixed)
         return [self.new.get(root, root) for root in self.roots]
 
     def _wanted(self) -> set[Node]:

@@ -209,16 +209,6 @@ def test_the_gradient_of_a_layer_is_the_closed_form_and_its_statistics_still_mov
     assert "mark" not in str(proof)
 
 
-def test_a_layer_keeps_what_is_only_true_of_batch_statistics_out_of_its_forward_pass():
-    x = mg.input("x", ("N", 4))
-    layer = mg.nn.BatchNorm(4, center=False, scale=False)
-    y = mg.mean(layer(x), 0)  # zero in training, and not at inference
-    infer = mg.to_inference(mg.Graph([x], {"y": mg.simplify(y)}))
-    state = {"running_mean": np.full(4, 2, "f"), "running_var": np.ones(4, "f")}
-    (found,) = mg.evaluate(infer, {"x": np.zeros((1, 4), "f"), **state})
-    np.testing.assert_allclose(found, np.full(4, -2), rtol=1e-2)
-
-
 def test_nodes_keep_scope_order_and_line():
     with mg.scope("bn1"):
         x, u, _, y, _ = normalised("batch 2-D")
