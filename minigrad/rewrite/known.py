@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container
 from dataclasses import dataclass, field
-from operator import itemgetter
 
 from ..ir import Node
 from .exact import Number, magnitude, whole
@@ -21,7 +20,7 @@ class Known:
 
     monomial: Monomial
     solid: Monomial
-    factors: frozenset[int]  # of ``solid``
+    sides: frozenset[int]  # of ``solid``
 
 
 @dataclass(slots=True)
@@ -37,8 +36,8 @@ class Products:
         solid = self.ring.solid(monomial)
         if solid and monomial not in self.nodes:
             self.nodes[monomial] = (node, coefficient)
-            known = Known(monomial, solid, frozenset([f for f, _ in solid]))
-            for f in known.factors:
+            known = Known(monomial, solid, _sides(solid))
+            for f, _ in solid:
                 candidates = self.by_factor.setdefault(f, [])
                 if len(candidates) < CANDIDATES:
                     candidates.append(known)
@@ -51,22 +50,30 @@ class Products:
     def use(self, left: Remainder, only: Container[Node] | None = None) -> None:
         """Take what saves most out of a product, or its inverse, as long as something does."""
         powers = dict(left.monomial)
-        candidates = self._within(powers, powers)
+        candidates = self._fitting(left.monomial)
         if only is not None:
-            candidates = [c for c in candidates if self.nodes[c.monomial][0] in only]
+            candidates = [c for c in candidates if self.nodes[c[0].monomial][0] in only]
         for _ in range(USES):
             if len(powers) == 1 and 1 in powers.values():
                 break
-            fitting = [(c, *found) for c in candidates if (found := _gain(c.solid, powers))]
-            if not fitting:
+            most, best = 0.0, None
+            still = []
+            for candidate in candidates:
+                known, sign = candidate
+                if len(known.solid) > most:  # else it cannot save more
+                    gain = _gain(known.solid, sign, powers)
+                    if gain is None:
+                        continue  # what does not fit now will not fit later
+                    if gain > most:
+                        most, best = gain, candidate
+                still.append(candidate)
+            if best is None:
                 break
-            best, gain, sign = max(fitting, key=itemgetter(1))
-            if gain <= 0:
-                break
-            candidates = [c for c, _, _ in fitting]  # what does not fit now will not fit later
-            node, coefficient = self.nodes[best.monomial]
+            candidates = still
+            known, sign = best
+            node, coefficient = self.nodes[known.monomial]
             left.use(node, coefficient, sign)
-            for f, e in best.monomial:
+            for f, e in known.monomial:
                 rest = powers.get(f, 0) - e * sign
                 if rest:
                     powers[f] = whole(rest)
@@ -74,22 +81,27 @@ class Products:
                     del powers[f]
         left.monomial = tuple(sorted(powers.items()))
 
-    def _within(self, some: Iterable[int], every: Iterable[int]) -> list[Known]:
-        """The known products of some of these factors, and of none that is not in ``every``."""
-        present = frozenset(every)
-        by_factor = self.by_factor
-        return list(
-            dict.fromkeys(
-                [c for f in some if f in by_factor for c in by_factor[f] if c.factors <= present]
-            )
-        )
+    def _fitting(self, monomial: Monomial) -> list[tuple[Known, int]]:
+        """The known products of some of its factors and no others; -1 for the inverse of one."""
+        here = _sides(monomial)
+        across = frozenset([side ^ 1 for side in here])
+        found: dict[Known, int] = {}
+        for f, _ in monomial:
+            for known in self.by_factor.get(f, ()):
+                if known.sides <= here:
+                    found[known] = 1
+                elif known.sides <= across:
+                    found[known] = -1
+        return list(found.items())
 
     def completed(
         self, inside: Monomial, outside: Monomial, reduced: frozenset[int]
     ) -> tuple[Monomial, Number] | None:
         """What a known product has outside of a mean that holds its other part, and its number."""
         powers, free = dict(inside), dict(outside)
-        for known in self._within(powers, powers | free):
+        present = _sides(inside) | _sides(outside)
+        found = [k for f in powers for k in self.by_factor.get(f, ()) if k.sides <= present]
+        for known in dict.fromkeys(found):
             candidate = known.monomial
             part = [(g, e) for g, e in candidate if powers.get(g, 0) == e]
             rest = tuple([term for term in candidate if term not in part])
@@ -102,20 +114,24 @@ class Products:
         return None
 
 
-def _gain(solid: Monomial, powers: dict[int, Number]) -> tuple[float, int] | None:
-    """How many powers a known product saves, or its inverse (-1); None where neither fits."""
-    first, e = solid[0]
-    sign = 1 if (powers.get(first, 0) > 0) == (e > 0) else -1
+def _sides(monomial: Monomial) -> frozenset[int]:
+    """The factors of a product and on which side of the line each is: ``2 f + 1`` is above it."""
+    return frozenset([2 * f + (e > 0) for f, e in monomial])
+
+
+def _gain(solid: Monomial, sign: int, powers: dict[int, Number]) -> float | None:
+    """How many powers a known product saves, or its inverse (-1); None where it does not fit."""
     saved = 0.0 if sign == 1 else -0.5
     for f, e in solid:
-        have, need = powers.get(f, 0), e if sign == 1 else -e
-        if have == need:
+        have = powers.get(f)
+        need = e if sign == 1 else -e
+        if have is need or have == need:
             saved += 1.0
-        elif _goes_into(need, have):
+        elif have is not None and _goes_into(need, have):
             saved += 0.25
         else:
             return None
-    return saved, sign
+    return saved
 
 
 def _goes_into(need: Number, have: Number) -> bool:
