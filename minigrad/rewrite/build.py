@@ -191,7 +191,7 @@ class Builder:
         over = self._existing(left.over)
         queue = [(elements(n.type.shape), False, n) for n in over]
         queue += [(elements(n.type.shape), True, n) for n in left.under]
-        queue.sort(key=lambda item: item[:2])
+        queue.sort(key=itemgetter(0, 1))
         negative, scale = left.scale < 0, magnitude(left.scale)
         total = self.number(scale) if scale != 1 else None
         for _, inverted, node in queue:
@@ -357,8 +357,13 @@ class Builder:
 
     def apply(self, row: Primitive, *operands: Node) -> Node:
         """``row(*operands)``, made once."""
-        found = self.pool.get((row, operands, ()))
-        return self.op(row(*operands)) if found is None else self._spent(found)
+        key = row, operands, ()
+        found = self.pool.get(key)
+        if found is None:
+            found = self.pool[key] = row(*operands)
+            if row is MUL:
+                self.multiplied.add(operands[0])
+        return self._spent(found)
 
     def op(self, node: Node) -> Node:
         """``node``, or the one made before that is equal to it."""
