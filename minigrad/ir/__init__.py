@@ -13,7 +13,16 @@ from .errors import (
 from .graph import FUNCTIONS, Graph
 from .markers import Update, unmarked
 from .node import NO_ATTRS, OPERATORS, Kind, Node, Primitive, attrs_key, node_key, rebuild, rewire
-from .order import consumers, depending_on, is_leaf, map_nodes, substitute, toposort
+from .order import (
+    consumers,
+    depending_on,
+    is_leaf,
+    map_nodes,
+    needed,
+    reached,
+    substitute,
+    toposort,
+)
 from .scope import HERE, Scope, building, current_scope, enter, place, qualified, scope, scope_path
 from .text import attr_text, expression, graph_text, node_names, structural_hash, value_text
 from .types import (
@@ -67,12 +76,14 @@ __all__ = [
     "graph_text",
     "is_leaf",
     "map_nodes",
+    "needed",
     "node_key",
     "node_names",
     "normalize_axes",
     "place",
     "promote",
     "qualified",
+    "reached",
     "rebuild",
     "rewire",
     "scope",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from .node import Kind, Node, rebuild
 
@@ -26,14 +26,38 @@ def toposort(roots: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node]:
             order.append(stack.pop())  # type: ignore[arg-type]
         elif node not in seen:
             seen.add(node)
-            inputs = node.inputs
-            if seen.issuperset(inputs):  # all are in the order: only what reads it is still open
+            for operand in node.inputs:
+                if operand not in seen:
+                    stack.append(node)
+                    stack.append(None)
+                    stack.extend(node.inputs[::-1])
+                    break
+            else:  # all are in the order: only what reads it is still open
                 order.append(node)
-            else:
-                stack.append(node)
-                stack.append(None)
-                stack.extend(inputs[::-1])
     return order
+
+
+def needed(roots: Iterable[Node], order: Sequence[Node]) -> list[Node]:
+    """What the roots need of a topological order in which all of it stands."""
+    wanted = set(roots)
+    left = []
+    for node in reversed(order):
+        if node in wanted:
+            wanted.update(node.inputs)
+            left.append(node)
+    return left[::-1]
+
+
+def reached(roots: Iterable[Node]) -> set[Node]:
+    """Every node that the roots need, in no order."""
+    found = set(roots)
+    stack = list(found)
+    while stack:
+        for operand in stack.pop().inputs:
+            if operand not in found:
+                found.add(operand)
+                stack.append(operand)
+    return found
 
 
 def consumers(order: Iterable[Node]) -> dict[Node, list[Node]]:

@@ -20,23 +20,12 @@ def share(roots: Iterable[Node]) -> list[Node]:
     True
     """
     roots = list(roots)
-    moved, _ = shared_in_order(toposort(roots))
-    return [moved.get(root, root) for root in roots]
-
-
-def shared_in_order(order: Iterable[Node]) -> tuple[dict[Node, Node], list[Node]]:
-    """What became of the nodes that another stands for, and the order of what is left.
-
-    The order is the one that `toposort` gives: what an equal node needs was met with the first.
-    """
     first: dict[Hashable, Node] = {}
     moved: dict[Node, Node] = {}
     changed = moved.keys()
-    left: list[Node] = []
-    for node in order:
+    for node in toposort(roots):
         inputs = node.inputs
         if not inputs and is_leaf(node) and node.prim.name != "constant":
-            left.append(node)
             continue
         same = changed.isdisjoint(inputs)
         if not same:
@@ -45,7 +34,6 @@ def shared_in_order(order: Iterable[Node]) -> tuple[dict[Node, Node], list[Node]
         found = first.get(key)
         if found is None:
             found = first[key] = node if same else rewire(node, inputs)
-            left.append(found)
         if found is not node:
             moved[node] = found
-    return moved, left
+    return [moved.get(root, root) for root in roots]

@@ -20,7 +20,9 @@ from ..ir import (
     Update,
     building,
     is_leaf,
-    rebuild,
+    needed,
+    reached,
+    rewire,
     toposort,
     unmarked,
 )
@@ -34,7 +36,7 @@ from ..rewrite.normal import Normal
 from ..rewrite.polynomial import Poly
 from ..rewrite.representable import OutOfRangeError
 from ..rewrite.rules import RULES
-from .cse import share, shared_in_order
+from .cse import share
 from .derivation import (
     Derivation,
     Step,
@@ -223,15 +225,16 @@ def _simplified(roots: list[Node], pinned: frozenset[Node]) -> list[Node]:
         return roots if pinned else share(roots)
     local = given if pinned else _locally(given)
     found = Simplification(local.roots, pinned).run(local.order)
-    return cheapest(Form(found, toposort(found)), local, given).roots
+    return cheapest(Form(found, [*reached(found)]), local, given).roots
 
 
 def _locally(given: Form) -> Form:
     """The form after the local rules, every expression once."""
-    new = normal_forms(given.order, RULES)
+    new, order = normal_forms(given.order, RULES)
+    if not new:
+        return given
     roots = [new.get(root, root) for root in given.roots]
-    first, order = shared_in_order(toposort(roots) if new else given.order)
-    return Form([first.get(root, root) for root in roots], order)
+    return Form(roots, needed(roots, order))
 
 
 @dataclass(slots=True)
@@ -276,7 +279,7 @@ class Simplification:
         operands = node.inputs
         kept = node
         if not new.keys().isdisjoint(operands):
-            kept = rebuild(node, tuple([new.get(i, i) for i in operands]))
+            kept = rewire(node, tuple([new.get(i, i) for i in operands]))  # of the same types
         if (operands or node.prim is CONSTANT) and node not in self.pinned:
             kept = self.builder.pooled(kept)
         chosen = kept

@@ -1,20 +1,25 @@
 """The driver: rules to a fixpoint, bottom up, each tried only where its root op stands.
 
 Every node is brought to a form where no rule applies before its consumers are looked at; what a
-rule builds is brought to that form too. The number of firings is bounded, so that rules that undo
-each other end as well; the log says which rule fired where.
+rule builds is brought to that form too. Equal expressions become one node on the way. The number of
+firings is bounded, so that rules that undo each other end as well; the log says which rule fired
+where.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
-from ..ir import HERE, Node, building, rewire, toposort
+from ..ir import HERE, Kind, Node, building, node_key, rewire, toposort
+from ..primitives.leaf import CONSTANT
 from .cost import cost
 from .rule import Rule, uniform
 
 FIRINGS = 8  # a node, on average: more means that rules undo each other
+
+_prim = attrgetter("prim")
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Firing:
 def rewrite(
     roots: Sequence[Node], rules: Iterable[Rule], log: list[Firing] | None = None
 ) -> list[Node]:
-    """The roots after every rule has fired wherever it can.
+    """The roots after every rule has fired wherever it can, every expression once.
 
     New nodes stand in the scope and come from the line of the node that they replace. ``log``
     collects the firings in order. Linear in the number of nodes for a fixed table of rules.
@@ -46,15 +51,18 @@ def rewrite(
     >>> y is x, len(log)
     (True, 2)
     """
-    order = toposort(roots)
-    forms = normal_forms(order, rules, log)
+    forms, _ = normal_forms(toposort(roots), rules, log)
     return [forms.get(root, root) for root in roots]
 
 
 def normal_forms(
     order: Sequence[Node], rules: Iterable[Rule], log: list[Firing] | None = None
-) -> dict[Node, Node]:
-    """What became of the nodes of a topological ``order`` that are not what they were."""
+) -> tuple[dict[Node, Node], list[Node]]:
+    """What became of the nodes of a topological order that are not what they were.
+
+    And the normal forms in topological order; where rules fired, some that nothing needs any more
+    are among them.
+    """
     log = [] if log is None else log
     run = _Run(tuple(rules), log, len(log) + FIRINGS * len(order) + 100)
     moved: dict[Node, Node] = {}
@@ -62,13 +70,10 @@ def normal_forms(
     with building():
         for node in order:
             here = node if changed.isdisjoint(node.inputs) else _on(node, moved)
-            if run.fitting(here):
-                here = run.to_normal(here)
-            else:
-                run.finished.add(here)
+            here = run.to_normal(here) if run.fitting(here) else run.once(here)
             if here is not node:
                 moved[node] = here
-    return moved
+    return moved, list(run.finished)
 
 
 @dataclass
@@ -78,19 +83,26 @@ class _Run:
     most: int  # firings that the log may hold
 
     def __post_init__(self) -> None:
-        self.finished: set[Node] = set()  # no rule applies to these, nor below them
+        self.finished: dict[Node, None] = {}  # a set: no rule applies to these, nor below them
+        self.equal: dict[Hashable, Node] = {}  # of these, the ones that are made of others
         self.index: dict[Hashable, tuple[list[Rule], bool]] = {}  # by the ops of root and operands
         self.heads: dict[str, list[Rule]] = {}
         for rule in self.rules:
             self.heads.setdefault(rule.pattern.prim.name, []).append(rule)
+
+    def once(self, node: Node) -> Node:
+        """The first of all equal nodes in normal form; ``node`` is in it."""
+        if node.inputs or node.prim is CONSTANT or node.prim.kind is not Kind.LEAF:
+            node = self.equal.setdefault(node_key(node, node.inputs), node)
+        self.finished[node] = None
+        return node
 
     def to_normal(self, node: Node) -> Node:
         """``node``, whose operands are in normal form, brought to normal form itself."""
         while True:
             fired = self._fire(node)
             if fired is None:
-                self.finished.add(node)
-                return node
+                return self.once(node)
             if fired in self.finished:
                 return fired
             made: dict[Node, Node] = {}
@@ -110,15 +122,17 @@ class _Run:
         return list(dict.fromkeys(found[::-1]))
 
     def _settled(self, node: Node, made: dict[Node, Node]) -> Node:
-        """A node that a rule made below its result; one rule deep, the rest at the next round."""
+        """A node that a rule made below its result; one rule deep, what is below it as it is."""
         node = _on(node, made)
         for _ in range(FIRINGS):
             fired = self._fire(node)
             if fired is None:
                 break
             node = fired
-        self.finished.add(node)
-        return node
+        below: dict[Node, Node] = {}
+        for inner in self._new_below(node):
+            below[inner] = self.once(_on(inner, below))
+        return self.once(_on(node, below))
 
     def _fire(self, node: Node) -> Node | None:
         rules = self.fitting(node)
@@ -141,7 +155,7 @@ class _Run:
             return ()
         operands = node.inputs
         different = len({*operands})
-        look = (node.prim, different, tuple([i.prim for i in operands]))
+        look = (node.prim, different, *map(_prim, operands))
         found = self.index.get(look)
         if found is None:
             rules = self._of_ops(node, different < len(operands))

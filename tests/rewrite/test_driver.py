@@ -3,9 +3,11 @@
 import time
 
 import pytest
+from random_graphs import random_float64_graph
 
 import minigrad as mg
-from minigrad.ir import toposort
+from minigrad.ir import needed, reached, toposort
+from minigrad.passes.cse import share
 from minigrad.rewrite import EXACT, REASSOCIATING, RULES, Rule, rewrite
 from minigrad.rewrite.driver import normal_forms
 
@@ -84,10 +86,32 @@ def test_only_nodes_that_changed_are_in_the_table():
     x = mg.input("x", 3)
     kept, left = mg.exp(x), mg.tanh(x)
     gone, above = left * 1, mg.erf(left * 1)
-    forms = normal_forms(toposort([kept, gone, above]), RULES)
+    again = above.inputs[0]
+    forms, _ = normal_forms(toposort([kept, gone, above]), RULES)
     assert forms[gone] is left
     assert forms[above].inputs == (left,)
-    assert forms.keys() == {gone, above, above.inputs[0]}
+    assert forms.keys() == {gone, above, again, again.inputs[1]}
+
+
+@pytest.mark.parametrize("number", range(30))
+def test_what_is_left_stands_in_order_and_every_expression_once(number):
+    graph, _ = random_float64_graph(3, number, 60)
+    forms, order = normal_forms(toposort(graph.roots), RULES)
+    roots = [forms.get(root, root) for root in graph.roots]
+    left = needed(roots, order)
+    assert set(left) == set(toposort(roots)) == reached(roots)
+    place = {node: i for i, node in enumerate(left)}
+    assert all(place[operand] < place[node] for node in left for operand in node.inputs)
+    assert share(roots) == roots
+    assert rewrite(roots, RULES) == roots
+
+
+def test_equal_expressions_meet_in_a_rule():
+    x = mg.input("x", 3)
+    log = []
+    (found,) = rewrite([mg.exp(x) * 1 - mg.exp(x)], RULES, log)
+    assert [f.rule.name for f in log] == ["multiply by one", "x minus x"]
+    assert x not in toposort([found])
 
 
 @pytest.mark.parametrize("number", [0.0, 1.0, -1.0, 2.0])
