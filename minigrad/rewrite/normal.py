@@ -33,6 +33,7 @@ from .polynomial import (  # fmt: skip
     number,
     plus,
     product,
+    scaled,
     times,
 )
 from .readings import READINGS, opaque, whole_node
@@ -59,6 +60,8 @@ class Normal:
     atom_of: dict[Node, int] = field(default_factory=dict)  # nodes that are atoms themselves
     means: dict[Mean, tuple[Poly, frozenset[str]]] = field(default_factory=dict)
     counts: dict[tuple[Dim, ...], Poly] = field(default_factory=dict)  # products of dims
+    wholes: dict[int, tuple[Poly, Poly]] = field(default_factory=dict)  # by id: sums, kept whole
+    sets: dict[frozenset[str], frozenset[str]] = field(default_factory=dict)  # the sets of laws
     nested: int = 0  # matrix products that a mean is going through
 
     def read(self, roots: Iterable[Node]) -> None:
@@ -70,24 +73,17 @@ class Normal:
         if not self.deep:
             self.kept |= _kept_sums(order)
         self.fired = set()
-        atoms, poly = self.ring.atoms, self.poly
+        poly, reading = self.poly, READINGS.get
         for node in order:
-            before = len(atoms)
-            found = READINGS.get(node.prim.name, opaque)(self, node)
-            found = poly[node] = self.bounded(node, found)
-            if len(atoms) > before:
-                self._remember_atom(node, found)
+            poly[node] = reading(node.prim.name, opaque)(self, node)
             if self.fired:
-                self.laws[node] = frozenset(self.fired)
+                self.laws[node] = self._laws_fired()
                 self.fired = set()
 
-    def _remember_atom(self, node: Node, poly: Poly) -> None:
-        """Remember a node that became an atom."""
-        (monomial,) = poly if len(poly) == 1 else (ONE,)
-        if len(monomial) == 1 == monomial[0][1] and poly[monomial] == 1:
-            number_, _ = self.ring.factors[monomial[0][0]]
-            if self.ring.atoms[number_].node is node:
-                self.atom_of[node] = number_
+    def _laws_fired(self) -> frozenset[str]:
+        """The laws that fired: equal sets, and there are few, are one object to save memory."""
+        fired = frozenset(self.fired)
+        return self.sets.setdefault(fired, fired)
 
     def laws_below(self, node: Node) -> list[frozenset[str]]:
         """The laws that fired at a gradient and at the gradients it is made of."""
@@ -96,32 +92,46 @@ class Normal:
         return [self.laws[n] for n in order if n in self.laws and n.scope.order > first]
 
     def bounded(self, node: Node, poly: Poly) -> Poly:
-        """The polynomial, or an atom where it grew too long or is kept whole."""
+        """The polynomial of a node, or an atom where it grew too long."""
         if len(poly) > TERMS[self.deep]:
             return whole_node(self, node)
-        if self.fired or node.prim.name not in ("add", "sub"):  # else the terms of its operands
-            factors = FACTORS[self.deep]
-            for monomial, coefficient in poly.items():
-                if len(monomial) > factors or length(coefficient) > DIGITS:
-                    return whole_node(self, node)
-        if len(poly) > 1 and node in self.kept and self.ring.fills(poly, node):
-            return self.single(self.sum_atom(poly, node))
+        factors = FACTORS[self.deep]
+        for monomial, coefficient in poly.items():
+            if len(monomial) > factors or length(coefficient) > DIGITS:
+                return whole_node(self, node)
         return poly
+
+    def sum_of(self, node: Node, poly: Poly) -> Poly:
+        """The polynomial of a sum, or an atom where it grew too long or is kept whole."""
+        if self.fired or len(poly) > TERMS[self.deep]:  # else it has the terms of its operands
+            poly = self.bounded(node, poly)
+        if len(poly) > 1 and node in self.kept and self.ring.fills(poly, node):
+            key, places = self.ring.canonical((poly,))
+            shape = tuple(map(node.type.shape.__getitem__, places))
+            return self.itself(node, Atom(("sum", key), "sum", shape, places, node, (poly,)))
+        return poly
+
+    def itself(self, node: Node, atom: Atom) -> Poly:
+        """The polynomial of a node that is an atom; the first such node stands for all."""
+        number_ = self.ring.atom(atom)
+        if self.ring.atoms[number_] is atom:
+            self.atom_of[node] = number_
+        return self.single((number_, atom.home))
 
     def single(self, found: tuple[int, Places]) -> Poly:
         """The polynomial that is one factor."""
         return {((self.ring.factor(*found), 1),): 1}
 
-    def sum_atom(self, poly: Poly, node: Node | None = None) -> tuple[int, Places]:
-        """A sum as one atom, whole in ``node`` if one is given; it stands for its content."""
+    def sum_atom(self, poly: Poly) -> tuple[int, Places]:
+        """A sum as one atom, which stands for its content."""
         key, places = self.ring.canonical((poly,))
         key = ("sum", key)
-        known = self.ring.find(key) if node is None else None
-        if known is not None:
-            return known, places
-        dims = self.ring.sizes(poly) if node is None else node.type.shape
-        shape = tuple([dims[p] for p in places])
-        return self.ring.atom(Atom(key, "sum", shape, places, node, (poly,))), places
+        known = self.ring.find(key)
+        if known is None:
+            dims = self.ring.sizes(poly)
+            shape = tuple(map(dims.__getitem__, places))
+            known = self.ring.atom(Atom(key, "sum", shape, places, None, (poly,)))
+        return known, places
 
     def times(self, a: Poly, b: Poly) -> Poly:
         """``a * b``; shallow, a sum is multiplied out only where a mean stands in it.
@@ -129,6 +139,9 @@ class Normal:
         A gradient that comes from several blocks of a network stays whole there: multiplied into
         the next block's closed form, it would hide it.
         """
+        if len(a) == len(b) == 1:
+            found = self._product_of_terms(a, b)
+            return self.expanded(found) if self.deep else found
         if not self.deep:
             a, b = self._whole_unless_mean(a), self._whole_unless_mean(b)
         many = len(a) > 1 and len(b) > 1
@@ -138,11 +151,11 @@ class Normal:
             self.fired.add("distribute")
         if len(a) == len(b) == 1:
             return self.expanded(self._product_of_terms(a, b))
-        result = times(a, b)
+        found = times(a, b)
         given = sum(map(len, a)) * len(b) + sum(map(len, b)) * len(a)
-        if sum(map(len, result)) < given:
+        if sum(map(len, found)) < given:
             self.fired.add("powers of one base")
-        return self.expanded(result)
+        return self.expanded(found)
 
     def _product_of_terms(self, a: Poly, b: Poly) -> Poly:
         """A product of two terms, and its laws; ``x * x`` is a square without any law."""
@@ -154,21 +167,34 @@ class Normal:
             for f, e in n:
                 if f in powers and not powers[f] == e == 1:
                     self.fired.add("powers of one base")
+        if c == 1:
+            return {found: d}
+        if d == 1:
+            return {found: c}
         if not is_unit(c) and not is_unit(d):
             self.fired.add("product of numbers")
         return {found: whole(c * d)}
 
     def _whole_unless_mean(self, poly: Poly) -> Poly:
+        """A sum as one factor, unless a mean stands in it; the same one is often multiplied."""
         if len(poly) < 2:
             return poly
+        known = self.wholes.get(id(poly))
+        if known is None:
+            found = poly if self._has_mean(poly) else self.single(self.sum_atom(poly))
+            known = self.wholes[id(poly)] = poly, found  # with the sum itself, the id stays its own
+        return known[1]
+
+    def _has_mean(self, poly: Poly) -> bool:
+        """Whether a mean stands in a sum that is short, or has something in common."""
         if len(poly) > SHORT and not in_common(poly)[0]:
-            return self.single(self.sum_atom(poly))
+            return False
         means = self.ring.means
         for monomial in poly:
             for f, _ in monomial:
                 if f in means:
-                    return poly
-        return self.single(self.sum_atom(poly))
+                    return True
+        return False
 
     def expanded(self, poly: Poly) -> Poly:
         """Natural powers of sums written out, where the depth asks for it."""
@@ -207,27 +233,33 @@ class Normal:
         for monomial, coefficient in poly.items():
             found, laws = self._mean_of((monomial, along, rank))
             self.fired |= laws
+            if len(poly) == 1:
+                return scaled(found, coefficient)
             add_to(total, found, coefficient)
         return total
 
     def _mean_of(self, of: Mean) -> tuple[Poly, frozenset[str]]:
         """The mean of a monomial, and by which laws; what sums in sums hold comes first."""
-        waiting = [] if of in self.means else [of]
+        known = self.means.get(of)
+        if known is not None:
+            return known
+        waiting = [of]
         while waiting:
-            monomial, along, rank = term = waiting[-1]
+            monomial, along, rank = term = waiting.pop()
+            if term in self.means:
+                continue
             inside = self.varying(monomial, along)
             along &= self.ring.width((inside,))
             content: Poly = self.content(inside[0][0]) if self._is_sum(inside) else ZERO
-            missing = [t for m in content if (t := (m, along, rank)) not in self.means]
-            if missing and term not in self.means:
-                waiting += missing
-                continue
-            waiting.pop()
-            if term not in self.means:
-                before, self.fired = self.fired, set()
-                mean = self._averaged(monomial, inside, content, along, rank)
-                self.means[term] = mean, frozenset(self.fired)
-                self.fired = before
+            if content:
+                missing = [t for m in content if (t := (m, along, rank)) not in self.means]
+                if missing:
+                    waiting += [term, *missing]
+                    continue
+            before, self.fired = self.fired, set()
+            mean = self._averaged(monomial, inside, content, along, rank)
+            self.means[term] = mean, self._laws_fired()
+            self.fired = before
         return self.means[of]
 
     def _averaged(
@@ -278,7 +310,7 @@ class Normal:
         key, places = self.ring.canonical((content,))
         home, reduced, numbers = _split(places, along)
         sizes = self.ring.sizes(content) if len(inside) > 1 else self.ring.spans[inside[0][0]]
-        shape, dims = tuple([sizes[p] for p in home]), tuple([sizes[p] for p in reduced])
+        shape, dims = tuple(map(sizes.__getitem__, home)), tuple(map(sizes.__getitem__, reduced))
         key = ("mean", key, numbers)
         atom = Atom(key, "mean", shape, home, None, (content,), reduced, dims, rank)
         return self.ring.atom(atom), home
@@ -325,9 +357,9 @@ class Normal:
 def _kept_sums(order: Sequence[Node]) -> set[Node]:
     """Sums of the forward graph that something multiplies or raises: they stay whole."""
     first = min([n.scope.order for n in order], default=0)
-    sums = ("add", "sub", "neg")
-    operands = {i for node in order if node.prim.name not in sums for i in node.inputs}
-    return {i for i in operands if i.prim.name in ("add", "sub") and i.scope.order == first}
+    readers = [node.inputs for node in order if node.prim.name not in {"add", "sub", "neg"}]
+    operands: set[Node] = set().union(*readers)
+    return {i for i in operands if i.prim.name in {"add", "sub"} and i.scope.order == first}
 
 
 @lru_cache(1 << 10)

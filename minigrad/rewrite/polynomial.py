@@ -135,6 +135,8 @@ class Ring:
 
     def moved(self, poly: Poly, move: Mapping[int, int]) -> Poly:
         """A polynomial in another frame: places go where ``move`` says, or stay."""
+        if not move:
+            return poly
         new: dict[int, int] = {}
         moving = bits(tuple(move))
         for monomial in poly:
@@ -154,24 +156,26 @@ class Ring:
         """A key of polynomials that does not depend on their frame, and the places it numbers."""
         factors = self.factors
         key: list[Any] = []
-        frames = []
+        placed: list[tuple[int, Number, Places]] = []  # the factors, term after term
         for poly in polys:
             terms = []
             for monomial, c in poly.items():
-                placed = [(atom, e, places) for f, e in monomial for atom, places in (factors[f],)]
-                if len(placed) > 1:
-                    placed.sort()  # places last: they depend on the frame
-                terms.append((placed, c))
+                term = []
+                for f, e in monomial:
+                    atom, places = factors[f]
+                    term.append((atom, e, places))
+                if len(term) > 1:
+                    term.sort()  # places last: they depend on the frame
+                terms.append((term, c))
             if len(terms) > 1:
                 terms.sort(key=itemgetter(0))
             key.append(len(terms))
-            for placed, c in terms:
-                key += (len(placed), c)
-                for atom, e, places in placed:
-                    key += (atom, e)
-                    frames.append(places)
-        numbers, order = _numbered(tuple(frames))
-        return (tuple(key), numbers), order
+            for term, c in terms:
+                key += (len(term), c)
+                placed += term
+        atoms, powers, frames = zip(*placed, strict=True) if placed else ((), (), ())
+        numbers, order = _numbered(frames)
+        return (*key, atoms, powers, numbers), order
 
 
 class Frame(NamedTuple):

@@ -10,7 +10,7 @@ import math
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from .exact import Number, length, magnitude, quotient, whole
+from .exact import Number, is_unit, length, magnitude, quotient, ratio, whole
 from .polynomial import ONE, Atom, Monomial, Poly, Ring, number, power, times
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def power_of_product(
     if _too_long(coefficient, exponent):
         return _base({monomial: coefficient}, exponent, normal)
     if isinstance(exponent, int):
-        scale = 1 if coefficient == 1 else whole(Fraction(coefficient) ** exponent)
+        scale = 1 if coefficient == 1 else _number_to_integer(coefficient, exponent)
         return normal.expanded({power(monomial, exponent): scale})
     if coefficient < 0:
         return _base({monomial: coefficient}, exponent, normal)
@@ -53,9 +53,7 @@ def power_of_product(
 
 def _too_long(coefficient: Number, exponent: Number) -> bool:
     """Whether a number's power has more digits than are worth having: ``3 ** 1e9``."""
-    if magnitude(coefficient) == 1:
-        return False
-    return length(coefficient) * magnitude(exponent) > LONGEST
+    return not is_unit(coefficient) and length(coefficient) * magnitude(exponent) > LONGEST
 
 
 def root_of_sum(normal: Normal, poly: Poly, exponent: Number) -> Poly:
@@ -97,6 +95,11 @@ def _absolute(normal: Normal, factor: int) -> int:
     shape = normal.ring.of(factor).shape
     atom = Atom(("abs", key, ()), "opaque", shape, places, None, (operand,))
     return normal.ring.factor(normal.ring.atom(atom), places)
+
+
+def _number_to_integer(value: Number, exponent: int) -> Number:
+    a, b = value.numerator, value.denominator
+    return ratio(a**exponent, b**exponent) if exponent > 0 else ratio(b**-exponent, a**-exponent)
 
 
 def _number_to(normal: Normal, value: Number, exponent: Number) -> Poly:

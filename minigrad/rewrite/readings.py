@@ -1,6 +1,7 @@
 """How each primitive reads: its result as a polynomial, or as an atom.
 
-A row of `READINGS` for each op that algebra knows; every other op is `opaque`.
+A row of `READINGS` for each op that algebra knows; every other op is `opaque`. A row whose result
+can have longer terms than its operands, or more of them, ends in `Normal.bounded`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from .signs import POSITIVE
 if TYPE_CHECKING:
     from .normal import Normal
 
+HALF = ratio(1, 2)
+
 
 def opaque(normal: Normal, node: Node) -> Poly:
     """The node is an atom; elementwise ones are the same atom in any frame."""
@@ -30,22 +33,22 @@ def opaque(normal: Normal, node: Node) -> Poly:
         normal.dims.setdefault(name, (node, axis))
     if not node.inputs or node.prim.kind is not Kind.ELEMENTWISE:
         return whole_node(normal, node)
-    operands = tuple([normal.poly[i] for i in node.inputs])
+    operands = tuple(map(normal.poly.__getitem__, node.inputs))
     key, places = normal.ring.canonical(operands)
     if len(places) != len(home):
         return whole_node(normal, node)  # it repeats itself along an axis
     if places != home:
         dims = tuple([shape[p] for p in places])
-    key = (node.prim.name, key, attrs_key(node.attrs))
+    key = (node.prim.name, key, attrs_key(node.attrs) if node.attrs else ())
     atom = Atom(key, "opaque", dims, places, node, operands, (), (), len(shape))
-    return normal.single((normal.ring.atom(atom), places))
+    return normal.itself(node, atom)
 
 
 def whole_node(normal: Normal, node: Node) -> Poly:
     """The node as an atom of its own, keyed by its operands' polynomials."""
     home, dims, *_ = frame(node.type.shape)
     key: Hashable = ("leaf", id(node))
-    operands = tuple([normal.poly[i] for i in node.inputs])
+    operands = tuple(map(normal.poly.__getitem__, node.inputs))
     if operands and node.prim.name != "random_uniform":
         frames = tuple([normal.ring.framed(p) for p in operands])
         types = tuple([(i.type.shape, i.type.dtype) for i in node.inputs])
@@ -54,7 +57,7 @@ def whole_node(normal: Normal, node: Node) -> Poly:
         key = ("constant", node.type, node.attrs["value"].tobytes())
     kind = "opaque" if operands else "leaf"
     atom = Atom(key, kind, dims, home, node, operands, (), (), len(node.type.shape))
-    return normal.single((normal.ring.atom(atom), home))
+    return normal.itself(node, atom)
 
 
 def _constant(normal: Normal, node: Node) -> Poly:
@@ -76,7 +79,7 @@ def _sum_of(scale: int) -> Callable[[Normal, Node], Poly]:
         total = plus(a, b, scale)
         if len(total) < len(a) + len(b) and a and b:
             normal.fired.add("like terms")
-        return total
+        return normal.sum_of(node, total)
 
     return read
 
@@ -85,13 +88,15 @@ def _product(normal: Normal, node: Node) -> Poly:
     if not node.type.is_float:
         return opaque(normal, node)
     x, y = node.inputs
-    return normal.times(normal.poly[x], normal.poly[y])
+    return normal.bounded(node, normal.times(normal.poly[x], normal.poly[y]))
 
 
 def _quotient(normal: Normal, node: Node) -> Poly:
     x, y = node.inputs
     inverse = normal.power(normal.poly[y], -1)
-    return opaque(normal, node) if inverse is None else normal.times(normal.poly[x], inverse)
+    if inverse is None:
+        return opaque(normal, node)
+    return normal.bounded(node, normal.times(normal.poly[x], inverse))
 
 
 def _negated(normal: Normal, node: Node) -> Poly:
@@ -106,12 +111,12 @@ def _power(normal: Normal, node: Node) -> Poly:
     if value and value.denominator > 16:
         return opaque(normal, node)
     found = normal.power(base, value)
-    return opaque(normal, node) if found is None else found
+    return opaque(normal, node) if found is None else normal.bounded(node, found)
 
 
 def _root(normal: Normal, node: Node) -> Poly:
-    found = normal.power(normal.poly[node.inputs[0]], ratio(1, 2))
-    return opaque(normal, node) if found is None else found
+    found = normal.power(normal.poly[node.inputs[0]], HALF)
+    return opaque(normal, node) if found is None else normal.bounded(node, found)
 
 
 def _reduction(normal: Normal, node: Node) -> Poly:
@@ -128,7 +133,9 @@ def _reduction(normal: Normal, node: Node) -> Poly:
         normal.fired.add("sum is n means")
         _name(normal, x, axis)
         total = normal.times(total, normal.size(dims))
-    return total if node.attrs["keepdims"] else normal.ring.moved(total, move)
+    if not node.attrs["keepdims"]:
+        total = normal.ring.moved(total, move)
+    return normal.bounded(node, total)
 
 
 @lru_cache(1 << 10)
@@ -152,7 +159,7 @@ def _count(normal: Normal, node: Node) -> Poly:
     _name(normal, x, node.attrs["axis"])
     if node.attrs.get("at_least"):
         return opaque(normal, node)  # it may raise, which is part of its meaning
-    return normal.size([x.type.shape[a] for a in node.attrs["axis"]])
+    return normal.bounded(node, normal.size([x.type.shape[a] for a in node.attrs["axis"]]))
 
 
 def _same(normal: Normal, node: Node) -> Poly:
@@ -206,24 +213,26 @@ def _linear(normal: Normal, node: Node) -> Poly:
         return ZERO
     if not normal.deep and len(poly) > 1:
         return whole_node(normal, node)
+    if len(poly) == 1 and 1 in poly.values():
+        return normal.itself(node, _mapped(normal, node, poly))
     total: Poly = ZERO
     for monomial, coefficient in poly.items():
-        total = plus(total, _mapped(normal, node, {monomial: 1}), coefficient)
+        atom = _mapped(normal, node, {monomial: 1})
+        total = plus(total, normal.single((normal.ring.atom(atom), atom.home)), coefficient)
     if len(poly) > 1:
         normal.fired.add("linearity of a map")
-    return total
+    return normal.bounded(node, total)
 
 
 def _padded(normal: Normal, node: Node) -> Poly:
     return _linear(normal, node) if node.attrs.get("value") == 0 else whole_node(normal, node)
 
 
-def _mapped(normal: Normal, node: Node, operand: Poly) -> Poly:
+def _mapped(normal: Normal, node: Node, operand: Poly) -> Atom:
     home, dims, *_ = frame(node.type.shape)
     frames = normal.ring.framed(operand)
     key = (node.prim.name, frames, node.inputs[0].type, attrs_key(node.attrs))
-    atom = Atom(key, "opaque", dims, home, node, (operand,), rank=node.ndim)
-    return normal.single((normal.ring.atom(atom), home))
+    return Atom(key, "opaque", dims, home, node, (operand,), rank=node.ndim)
 
 
 def _matmul(normal: Normal, node: Node) -> Poly:
@@ -235,7 +244,7 @@ def _matmul(normal: Normal, node: Node) -> Poly:
         return ZERO
     if not normal.deep:
         return whole_node(normal, node)
-    return contractions.read(normal, node)
+    return normal.bounded(node, contractions.read(normal, node))
 
 
 def _exponential(normal: Normal, node: Node) -> Poly:
@@ -256,7 +265,7 @@ def _exponential(normal: Normal, node: Node) -> Poly:
         powers.append((normal.ring.factor(normal.ring.atom(atom), places), coefficient))
     if len(powers) > 1:
         normal.fired.add("exponential of a sum")
-    return {tuple(sorted(powers)): 1}
+    return normal.bounded(node, {tuple(sorted(powers)): 1})
 
 
 def _logarithm(normal: Normal, node: Node) -> Poly:
@@ -284,7 +293,7 @@ def _logarithm(normal: Normal, node: Node) -> Poly:
         shape = tuple(sizes[p] for p in places)
         atom = Atom(("log", key, ()), "opaque", shape, places, None, (operand,), rank=node.ndim)
         total = plus(total, normal.single((ring.atom(atom), places)), e)
-    return total
+    return normal.bounded(node, total)
 
 
 READINGS: dict[str, Callable[[Normal, Node], Poly]] = {
