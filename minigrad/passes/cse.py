@@ -29,7 +29,7 @@ def share(roots: Iterable[Node]) -> list[Node]:
             continue
         same = changed.isdisjoint(inputs)
         if not same:
-            inputs = tuple([moved.get(operand, operand) for operand in inputs])
+            inputs = tuple(map(moved.get, inputs, inputs))
         key = node_key(node, inputs)
         found = first.get(key)
         if found is None:

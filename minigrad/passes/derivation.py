@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -177,7 +178,7 @@ def is_complex(roots: Iterable[Node]) -> bool:
 
 def any_complex(nodes: Iterable[Node]) -> bool:
     """Some of the nodes themselves is complex."""
-    return "c" in [node.type.dtype.kind for node in nodes]
+    return "c" in map(attrgetter("type.dtype.kind"), nodes)
 
 
 def require_nodes(function: str, nodes: Iterable[Any]) -> None:

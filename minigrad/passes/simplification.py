@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Literal, overload
 
 from ..ir import (
@@ -176,7 +177,7 @@ def derived(
 
 def _first(nodes: Sequence[Node]) -> int:
     """The order of the forward nodes."""
-    return min([n.scope.order for n in nodes], default=0)
+    return min(map(attrgetter("scope.order"), nodes), default=0)
 
 
 def definitions(names: Names, roots: Sequence[Node]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -279,7 +280,7 @@ class Simplification:
         operands = node.inputs
         kept = node
         if not new.keys().isdisjoint(operands):
-            kept = rewire(node, tuple([new.get(i, i) for i in operands]))  # of the same types
+            kept = rewire(node, tuple(map(new.get, operands, operands)))  # of the same types
         if (operands or node.prim is CONSTANT) and node not in self.pinned:
             kept = self.builder.pooled(kept)
         chosen = kept
@@ -293,7 +294,7 @@ class Simplification:
         changed = changed or tell
         unpaid = self._new_below(kept) if wanted else []
         if wanted and changed and not fixed and self._may_change(node):
-            chosen = self._cheaper(kept, node, forward, sum([cost_of(n) for n in unpaid]))
+            chosen = self._cheaper(kept, node, forward, sum(map(cost_of, unpaid)))
             if chosen is not kept:
                 unpaid = self._new_below(chosen)
         if self.told and operands:
@@ -364,7 +365,7 @@ class Simplification:
             return kept
         if node in self.results:
             return self.results[node]  # what the derivation is of
-        ahead = budget - sum([cost_of(n) for n in self._new_below(built)])
+        ahead = budget - sum(map(cost_of, self._new_below(built)))
         return built if ahead > 0 or (ahead == 0 and not forward) else kept
 
     def _atom_is_opaque(self, node: Node) -> bool:

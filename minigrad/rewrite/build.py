@@ -58,14 +58,13 @@ class Builder:
 
     def remember(self, poly: Poly, node: Node) -> None:
         """From now on ``node`` is a way to have ``poly``, unless it repeats it along an axis."""
-        if not self.normal.ring.fills(poly, node):
-            return
-        if len(poly) > 1:
+        if len(poly) == 1:
+            ((monomial, coefficient),) = poly.items()
+            if monomial not in self.products.nodes and self.normal.ring.fills(poly, node):
+                self.products.remember(monomial, coefficient, node)
+        elif poly and self.normal.ring.fills(poly, node):
             self.sums.setdefault(frozenset(poly.items()), node)
             self.leads.add(min(poly))
-            return
-        for monomial, coefficient in poly.items():
-            self.products.remember(monomial, coefficient, node)
 
     def within(self, budget: float, poly: Poly, type_: TensorType) -> Node:
         """`exact`, as long as the nodes that nobody has paid for cost no more than the budget."""
@@ -188,6 +187,8 @@ class Builder:
 
     def _assembled(self, left: Remainder) -> Node:
         """The operands multiplied: pairs that exist, then the smallest first."""
+        if len(left.over) == 1 == left.scale and not left.under:
+            return left.over[0]
         over = self._existing(left.over)
         queue = [(elements(n.type.shape), False, n) for n in over]
         queue += [(elements(n.type.shape), True, n) for n in left.under]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import NamedTuple
 
 from ..ir import HERE, Kind, Node, building, node_key, rewire, toposort
 from ..primitives.leaf import CONSTANT
@@ -70,10 +71,19 @@ def normal_forms(
     with building():
         for node in order:
             here = node if changed.isdisjoint(node.inputs) else _on(node, moved)
-            here = run.to_normal(here) if run.fitting(here) else run.once(here)
+            rules = run.fitting(here)
+            here = run.to_normal(here, rules) if rules else run.once(here)
             if here is not node:
                 moved[node] = here
     return moved, list(run.finished)
+
+
+class _Fitting(NamedTuple):
+    """The rules for an op of the results of some ops."""
+
+    rules: Sequence[Rule]
+    of_twins: Sequence[Rule]  # where two operands are the same
+    asking: bool  # some of them look for a number among the operands
 
 
 @dataclass
@@ -85,7 +95,7 @@ class _Run:
     def __post_init__(self) -> None:
         self.finished: dict[Node, None] = {}  # a set: no rule applies to these, nor below them
         self.equal: dict[Hashable, Node] = {}  # of these, the ones that are made of others
-        self.index: dict[Hashable, tuple[list[Rule], bool]] = {}  # by the ops of root and operands
+        self.index: dict[Hashable, _Fitting] = {}  # by the ops of root and operands
         self.heads: dict[str, list[Rule]] = {}
         for rule in self.rules:
             self.heads.setdefault(rule.pattern.prim.name, []).append(rule)
@@ -97,10 +107,10 @@ class _Run:
         self.finished[node] = None
         return node
 
-    def to_normal(self, node: Node) -> Node:
+    def to_normal(self, node: Node, rules: Sequence[Rule]) -> Node:
         """``node``, whose operands are in normal form, brought to normal form itself."""
         while True:
-            fired = self._fire(node)
+            fired = self._fire(node, rules)
             if fired is None:
                 return self.once(node)
             if fired in self.finished:
@@ -109,6 +119,7 @@ class _Run:
             for inner in self._new_below(fired):
                 made[inner] = self._settled(inner, made)
             node = _on(fired, made)
+            rules = self.fitting(node)
 
     def _new_below(self, root: Node) -> list[Node]:
         """What a rule made under its result, operands first."""
@@ -125,7 +136,7 @@ class _Run:
         """A node that a rule made below its result; one rule deep, what is below it as it is."""
         node = _on(node, made)
         for _ in range(FIRINGS):
-            fired = self._fire(node)
+            fired = self._fire(node, self.fitting(node))
             if fired is None:
                 break
             node = fired
@@ -134,8 +145,7 @@ class _Run:
             below[inner] = self.once(_on(inner, below))
         return self.once(_on(node, below))
 
-    def _fire(self, node: Node) -> Node | None:
-        rules = self.fitting(node)
+    def _fire(self, node: Node, rules: Sequence[Rule]) -> Node | None:
         if not rules or len(self.log) >= self.most:
             return None
         HERE.scope, HERE.source = node.scope, node.source
@@ -154,24 +164,26 @@ class _Run:
         if node.prim.name not in self.heads:
             return ()
         operands = node.inputs
-        different = len({*operands})
-        look = (node.prim, different, *map(_prim, operands))
+        look = (node.prim, *map(_prim, operands))
         found = self.index.get(look)
         if found is None:
-            rules = self._of_ops(node, different < len(operands))
-            asking = any(rule.number is not None for rule in rules)
-            found = self.index[look] = rules, asking
-        rules, asking = found
+            found = self.index[look] = self._of_ops(node)
+        rules, of_twins, asking = found
+        if len(of_twins) > len(rules) and len({*operands}) < len(operands):
+            rules = of_twins
         if asking:
             numbers = {uniform(operand) for operand in operands}
             rules = [rule for rule in rules if rule.number is None or rule.number in numbers]
         return rules
 
-    def _of_ops(self, node: Node, twins: bool) -> list[Rule]:
+    def _of_ops(self, node: Node) -> _Fitting:
         ops = [operand.prim.name for operand in node.inputs]
-        return [rule for rule in self.heads[node.prim.name] if rule.fits(ops, twins)]
+        of_twins = [rule for rule in self.heads[node.prim.name] if rule.fits(ops, twins=True)]
+        rules = [rule for rule in of_twins if rule.fits(ops, twins=False)]
+        return _Fitting(rules, of_twins, any(rule.number is not None for rule in of_twins))
 
 
 def _on(node: Node, mapped: dict[Node, Node]) -> Node:
-    inputs = tuple([mapped.get(i, i) for i in node.inputs])
-    return node if inputs == node.inputs else rewire(node, inputs)  # rules keep the type
+    operands = node.inputs
+    inputs = tuple(map(mapped.get, operands, operands))
+    return node if inputs == operands else rewire(node, inputs)  # rules keep the type

@@ -53,7 +53,7 @@ class Ratio(Fraction):
         return Fraction.__add__(self, other)
 
     def __sub__(self, other: Any) -> Any:
-        return self + -other
+        return 0 if self is other else self + -other
 
     def __rsub__(self, other: Any) -> Any:
         return -self + other

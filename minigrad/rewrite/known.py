@@ -49,13 +49,11 @@ class Products:
 
     def use(self, left: Remainder, only: Container[Node] | None = None) -> None:
         """Take what saves most out of a product, or its inverse, as long as something does."""
+        if len(left.monomial) == 1 == left.monomial[0][1]:
+            return
         powers = dict(left.monomial)
-        candidates = self._fitting(left.monomial)
-        if only is not None:
-            candidates = [c for c in candidates if self.nodes[c[0].monomial][0] in only]
+        candidates = self._fitting(left.monomial, only)
         for _ in range(USES):
-            if len(powers) == 1 and 1 in powers.values():
-                break
             most, best = 0.0, None
             still = []
             for candidate in candidates:
@@ -79,9 +77,11 @@ class Products:
                     powers[f] = whole(rest)
                 else:
                     del powers[f]
+            if len(powers) == 1 and 1 in powers.values():
+                break
         left.monomial = tuple(sorted(powers.items()))
 
-    def _fitting(self, monomial: Monomial) -> list[tuple[Known, int]]:
+    def _fitting(self, monomial: Monomial, only: Container[Node] | None) -> list[tuple[Known, int]]:
         """The known products of some of its factors and no others; -1 for the inverse of one."""
         here = _sides(monomial)
         across = frozenset([side ^ 1 for side in here])
@@ -92,7 +92,10 @@ class Products:
                     found[known] = 1
                 elif known.sides <= across:
                     found[known] = -1
-        return list(found.items())
+        if only is None:
+            return list(found.items())
+        return [(known, sign) for known, sign in found.items()
+                if self.nodes[known.monomial][0] in only]  # fmt: skip
 
     def completed(
         self, inside: Monomial, outside: Monomial, reduced: frozenset[int]
