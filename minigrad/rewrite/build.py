@@ -51,6 +51,7 @@ class Builder:
     budget: float = math.inf
     usable: Container[Node] | None = None  # the known products that may be used, if not all
     counted: set[Node] = field(default_factory=set)
+    built: dict[Term, Node] = field(default_factory=dict)  # products, for what is asked for
     products: Products = field(init=False)
 
     def __post_init__(self) -> None:
@@ -70,7 +71,7 @@ class Builder:
         """`exact`, as long as the nodes that nobody has paid for cost no more than the budget."""
         if len(poly) > 4 and self._additions(poly) > budget and self._known(poly) is None:
             raise TooDearError
-        self.budget, self.counted = budget, set()
+        self.budget, self.counted, self.built = budget, set(), {}
         try:
             return self.exact(poly, type_)
         finally:
@@ -170,9 +171,18 @@ class Builder:
 
     def product(self, monomial: Monomial, scale: Number = 1, parts: Sequence[Node] = ()) -> Node:
         """``scale`` times a monomial times ``parts``; small operands meet first."""
+        if parts:
+            return self._multiplied(monomial, scale, parts)
         exact = self.products.nodes.get(monomial)
-        if exact is not None and not parts and exact[1] == scale:
+        if exact is not None and exact[1] == scale:
             return exact[0]
+        key = monomial, scale
+        built = self.built.get(key)
+        if built is None:
+            built = self.built[key] = self._multiplied(monomial, scale, ())
+        return built
+
+    def _multiplied(self, monomial: Monomial, scale: Number, parts: Sequence[Node]) -> Node:
         left = Remainder(monomial, scale, list(parts), [])
         means = self.normal.ring.means
         if means and not means.isdisjoint([f for f, _ in monomial]):
