@@ -273,10 +273,12 @@ class Normal:
             outside = tuple([term for term in monomial if term not in inside])
             self.fired.add("invariant factor of a mean")
         if content:
+            before, self.fired = self.fired, set(self.fired)
             whole_mean = self.mean(content, _places(along), rank)
             if len(whole_mean) <= 1:
                 self.fired.add("mean of a sum")
                 return times({outside: 1}, whole_mean)
+            self.fired = before  # what fired inside was of no use: the sum stays whole
         through = mean_of_product(self, inside, along, rank)
         if through is not None:
             return times({outside: 1}, through)
