@@ -203,13 +203,12 @@ class Builder:
         queue = [(elements(n.type.shape), False, n) for n in over]
         queue += [(elements(n.type.shape), True, n) for n in left.under]
         queue.sort(key=itemgetter(0, 1))
-        negative, scale = left.scale < 0, magnitude(left.scale)
-        total = self.number(scale) if scale != 1 else None
+        negative = left.scale == -1
+        total = self.number(left.scale) if magnitude(left.scale) != 1 else None
         for _, inverted, node in queue:
-            if total is None:
-                total = self.apply(DIV, self.number(1), node) if inverted else node
-            else:
-                total = self.apply(DIV if inverted else MUL, total, node)
+            if total is None and inverted:
+                total = self.number(1)
+            total = node if total is None else self.apply(DIV if inverted else MUL, total, node)
             if negative and not inverted:
                 total, negative = self.apply(NEG, total), False
         if total is None:
