@@ -51,7 +51,7 @@ class Builder:
     budget: float = math.inf
     usable: Container[Node] | None = None  # the known products that may be used, if not all
     counted: set[Node] = field(default_factory=set)
-    built: dict[Term, Node] = field(default_factory=dict)  # products, for what is asked for
+    built: dict[Any, Node] = field(default_factory=dict)  # products, for what is asked for
     products: Products = field(init=False)
 
     def __post_init__(self) -> None:
@@ -176,7 +176,7 @@ class Builder:
         exact = self.products.nodes.get(monomial)
         if exact is not None and exact[1] == scale:
             return exact[0]
-        key = monomial, scale
+        key = monomial, scale, self.dtype
         built = self.built.get(key)
         if built is None:
             built = self.built[key] = self._multiplied(monomial, scale, ())
@@ -211,9 +211,8 @@ class Builder:
             total = node if total is None else self.apply(DIV if inverted else MUL, total, node)
             if negative and not inverted:
                 total, negative = self.apply(NEG, total), False
-        if total is None:
-            return self.number(left.scale)
-        return self.apply(NEG, total) if negative else total
+        total = self.number(left.scale) if total is None else total
+        return self.apply(NEG, total) if negative and queue else total
 
     def _existing(self, operands: list[Node]) -> list[Node]:
         """Pairs of operands whose product has been made already become one."""

@@ -43,6 +43,16 @@ def test_a_product_in_several_places_is_made_once():
     assert ops.count("mul") == 2
 
 
+def test_numbers_are_of_the_dtype_of_the_place_where_they_stand():
+    x, y = mg.input("x", 4, "float32"), mg.input("y", 4, "float64")
+    found, _ = made(mg.exp(x) + 2 + mg.cast(mg.tanh(y) + 2, "float32"))
+    numbers = {n.dtype.name for n in toposort([found]) if n.prim.name == "constant"}
+    assert numbers == {"float32", "float64"}
+    for node in toposort([found]):
+        if node.prim.name == "add":
+            assert {operand.dtype for operand in node.inputs} == {node.dtype}
+
+
 def test_a_mean_of_a_sum_that_stays_whole_fires_no_law():
     """What was tried inside, and was of no use, is no reason to look for another form."""
     x, a, b = mg.input("x", ("N", 8)), mg.input("a", ("N", 1)), mg.input("b", ("N", 8))
