@@ -35,6 +35,7 @@ from ..rewrite.driver import normal_forms
 from ..rewrite.formula import LATEX, TEXT, Style, formula
 from ..rewrite.normal import Normal
 from ..rewrite.polynomial import Poly
+from ..rewrite.powers import is_one_factor_more, is_square
 from ..rewrite.representable import OutOfRangeError
 from ..rewrite.rules import RULES
 from .cse import share
@@ -51,6 +52,7 @@ from .symbols import Names, named
 
 POWERS = "powers of one base"  # a law
 ONLY_POWERS = frozenset({POWERS})
+OF_SQUARES = frozenset({POWERS, "product of numbers"})
 
 
 @overload
@@ -285,7 +287,7 @@ class Simplification:
             kept = self.builder.pooled(kept)
         chosen = kept
         changed = not self.open.isdisjoint(operands) or (
-            node in normal.laws and not self._is_one_factor_more(node)
+            node in normal.laws and not self._is_short(node)
         )
         tell = self.told and (node in normal.laws or node in self.roots) and not forward
         wanted = wanted or tell
@@ -312,18 +314,17 @@ class Simplification:
     def _may_change(self, node: Node) -> bool:
         return node.type.is_float and node not in self.pinned and not is_leaf(node)
 
-    def _is_one_factor_more(self, node: Node) -> bool:
-        """``x**3 * x``, where ``x**3`` is itself a product: no form of a power is cheaper."""
-        if node.prim is not MUL or self.normal.laws[node] != ONLY_POWERS:
+    def _is_short(self, node: Node) -> bool:
+        """``x**3 * x``, where ``x**3`` is a product itself, or a square: no form is cheaper."""
+        laws = self.normal.laws[node]
+        if node.prim is not MUL or not laws <= OF_SQUARES:
             return False
-        for one, other in (node.inputs, node.inputs[::-1]):
-            base, power = self.normal.poly[one], self.normal.poly[other]
-            if len(base) == len(power) == 1 and other.prim is not POW:
-                (single,), (monomial,) = base, power
-                exponent = dict(monomial).get(single[0][0], 0) if len(single) == 1 else 0
-                if type(exponent) is int and exponent > 0 and single[0][1] == 1:
-                    return True
-        return False
+        x, y = node.inputs
+        a, b = self.normal.poly[x], self.normal.poly[y]
+        if is_square(a, b) or laws != ONLY_POWERS:
+            return is_square(a, b)
+        one_more = y.prim is not POW and is_one_factor_more(a, b)
+        return one_more or (x.prim is not POW and is_one_factor_more(b, a))
 
     def _tell(self, node: Node, kept: Node, chosen: Node) -> None:
         """Keep a step; laws of operands that no step was made of belong to it too."""

@@ -51,6 +51,25 @@ def power_of_product(
     return normal.expanded(result)
 
 
+def is_square(a: Poly, b: Poly) -> bool:
+    """Whether a product is of the same term twice, up to numbers, and no root of its square."""
+    if len(a) != 1 or a.keys() != b.keys():
+        return False
+    (monomial,) = a
+    return len(monomial) > 1 or 1 in [e for _, e in monomial]
+
+
+def is_one_factor_more(factor: Poly, power: Poly) -> bool:
+    """Whether the first is a factor of which the second has a natural power."""
+    if len(factor) != 1 or len(power) != 1:
+        return False
+    (single,), (monomial,) = factor, power
+    if len(single) != 1 or single[0][1] != 1:
+        return False
+    exponent = dict(monomial).get(single[0][0], 0)
+    return type(exponent) is int and exponent > 0
+
+
 def _too_long(coefficient: Number, exponent: Number) -> bool:
     """Whether a number's power has more digits than are worth having: ``3 ** 1e9``."""
     return not is_unit(coefficient) and length(coefficient) * magnitude(exponent) > LONGEST
