@@ -33,6 +33,9 @@ class Ratio(Fraction):
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
+        if type(other) is Ratio:  # one may have left the cache of ratios
+            a, b = self._numerator, self._denominator
+            return a == other._numerator and b == other._denominator
         return type(other) is not int and Fraction.__eq__(self, other)
 
     def __mul__(self, other: Any) -> Any:
@@ -61,6 +64,8 @@ class Ratio(Fraction):
     def __lt__(self, other: Any) -> bool:
         if type(other) is int:
             return self._numerator < other * self._denominator
+        if type(other) is Ratio:
+            return self._numerator * other._denominator < other._numerator * self._denominator
         return Fraction.__lt__(self, other)
 
     def __gt__(self, other: Any) -> bool:
@@ -69,6 +74,12 @@ class Ratio(Fraction):
         if type(other) is Ratio:
             return self._numerator * other._denominator > other._numerator * self._denominator
         return Fraction.__gt__(self, other)
+
+    def __le__(self, other: Any) -> bool:
+        return self is other or self < other or self == other
+
+    def __ge__(self, other: Any) -> bool:
+        return self is other or self > other or self == other
 
     def __neg__(self) -> Any:
         return _interned(-self._numerator, self._denominator)
