@@ -11,7 +11,7 @@ ones, and transpositions only move places: they cost nothing and hide nothing.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import itemgetter
@@ -156,7 +156,7 @@ class Ring:
         """A key of polynomials that does not depend on their frame, and the places it numbers."""
         factors = self.factors
         key: list[Any] = []
-        placed: list[tuple[int, Number, Places]] = []  # the factors, term after term
+        placed: list[Any] = []  # the factors, term after term
         for poly in polys:
             terms = []
             for monomial, c in poly.items():
@@ -172,10 +172,11 @@ class Ring:
             key.append(len(terms))
             for term, c in terms:
                 key += (len(term), c)
-                placed += term
-        atoms, powers, frames = zip(*placed, strict=True) if placed else ((), (), ())
-        numbers, order = _numbered(frames)
-        return (*key, atoms, powers, numbers), order
+                for factor in term:
+                    placed += factor
+        numbers, order = _numbered(tuple(placed[2::3]))
+        del placed[2::3]
+        return (*key, *placed, numbers), order
 
 
 class Frame(NamedTuple):
@@ -307,21 +308,27 @@ def power(a: Monomial, exponent: Number) -> Monomial:
 
 def in_common(poly: Poly) -> tuple[Monomial, Number]:
     """The factors and the number that all terms have in common."""
-    common: set[int] | None = None
-    for monomial in poly:
-        factors = [f for f, _ in monomial]
-        common = set(factors) if common is None else common.intersection(factors)
-        if not common:
+    first, *others = poly
+    shared = dict(first)
+    for monomial in others:
+        if not shared:
             break
-    shared: dict[int, Number] = {}
-    if common:
-        monomials = [dict(m) for m in poly]
-        for f in common:
-            powers = [m[f] for m in monomials]
-            if min(powers) > 0 or max(powers) < 0:
-                shared[f] = min(powers, key=magnitude)
-    coefficients = set(poly.values())
-    scales = {1} if coefficients <= {1, -1} else {magnitude(c) for c in coefficients}
-    scale: Number = scales.pop() if len(scales) == 1 else 1
-    negative = max(coefficients) < 0
-    return tuple(sorted(shared.items())), -scale if negative else scale
+        powers = dict(monomial)
+        for f, e in [*shared.items()]:
+            other = powers.get(f, 0)
+            if other == 0 or (other > 0) != (e > 0):
+                del shared[f]
+            elif magnitude(other) < magnitude(e):
+                shared[f] = other
+    return tuple(shared.items()), _number_in_common(poly.values())
+
+
+def _number_in_common(coefficients: Collection[Number]) -> Number:
+    """The size that all have, or 1; negative where all of them are."""
+    if 1 in coefficients:
+        return 1
+    first, *others = coefficients
+    scale = magnitude(first)
+    if any(magnitude(c) != scale for c in others):
+        scale = 1
+    return scale if first > 0 or max(others) > 0 else -scale
