@@ -8,7 +8,6 @@ that the forward graph has anyway (``xhat = c * r``) are used again, also inside
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -139,7 +138,9 @@ class Builder:
     def _most_shared(self, poly: Poly) -> tuple[int, Number] | None:
         """The power of a factor that most terms have, if several do."""
         dims = self.normal.ring.dims
-        uses = Counter(chain.from_iterable(poly))
+        uses: dict[tuple[int, Number], int] = {}
+        for term in chain.from_iterable(poly):
+            uses[term] = uses.get(term, 0) + 1
         several = [(n, -t[0], t) for t, n in uses.items() if n > 1 and t[0] not in dims]
         return max(several, key=itemgetter(0, 1))[2] if several else None
 
@@ -150,7 +151,7 @@ class Builder:
         terms = sorted(poly.items(), key=lambda t: (-sizes[t[0]], t[1] < 0))
         large = [t for t in terms if sizes[t[0]] == largest]
         small = [t for t in terms if sizes[t[0]] != largest]
-        total, rest = self._signed(large[0]), large[1:]
+        total, rest = self.product(*large[0]), large[1:]
         if len(small) > 1:
             joined = dict(small)
             if all(c < 0 for c in joined.values()):
@@ -163,9 +164,6 @@ class Builder:
             row = SUB if coefficient < 0 else ADD
             total = self.apply(row, total, self.product(monomial, magnitude(coefficient)))
         return total
-
-    def _signed(self, term: Term) -> Node:
-        return self.product(*term)
 
     # --- products ----------------------------------------------------------------------------
 
@@ -185,10 +183,11 @@ class Builder:
     def _multiplied(self, monomial: Monomial, scale: Number, parts: Sequence[Node]) -> Node:
         left = Remainder(monomial, scale, list(parts), [])
         means = self.normal.ring.means
-        if means and not means.isdisjoint([f for f, _ in monomial]):
+        averaged = means and not means.isdisjoint([f for f, _ in monomial])
+        if averaged:
             self._absorb(left)
         self.products.use(left, self.usable)
-        if means and not means.isdisjoint([f for f, _ in left.monomial]):
+        if averaged:
             self._use_sums(left)
         for f, e in left.monomial:
             node, inverted = self._raised(f, e)

@@ -6,7 +6,7 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 
 from ..ir import Node
-from .exact import Number, magnitude, whole
+from .exact import Number, whole
 from .polynomial import Monomial, Ring
 from .remainder import Remainder
 
@@ -14,7 +14,7 @@ USES = 8  # known products in one product: x ** 1000 is not made of a thousand
 CANDIDATES = 6  # known products that are tried for a factor; keeps the work linear
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class Known:
     """A product that some node holds; ``solid`` is what it holds besides dims."""
 
@@ -25,7 +25,7 @@ class Known:
 
 @dataclass(slots=True)
 class Products:
-    """What nodes hold, as ``monomial: (node, coefficient)``, found by each of its factors."""
+    """What nodes hold, as ``monomial: (node, coefficient)``, found by one of its factors."""
 
     ring: Ring
     nodes: dict[Monomial, tuple[Node, Number]] = field(default_factory=dict)
@@ -34,13 +34,11 @@ class Products:
     def remember(self, monomial: Monomial, coefficient: Number, node: Node) -> None:
         """From now on ``node`` holds a monomial times a number."""
         solid = self.ring.solid(monomial)
-        if solid and monomial not in self.nodes:
-            self.nodes[monomial] = (node, coefficient)
-            known = Known(monomial, solid, _sides(solid))
-            for f, _ in solid:
-                candidates = self.by_factor.setdefault(f, [])
-                if len(candidates) < CANDIDATES:
-                    candidates.append(known)
+        held = node, coefficient
+        if solid and self.nodes.setdefault(monomial, held) is held:
+            shortest = min([self.by_factor.setdefault(f, []) for f, _ in solid], key=len)
+            if len(shortest) < CANDIDATES:
+                shortest.append(Known(monomial, solid, _sides(solid)))
 
     def plain(self, monomial: Monomial) -> Node | None:
         """The node that holds exactly this monomial."""
@@ -49,10 +47,12 @@ class Products:
 
     def use(self, left: Remainder, only: Container[Node] | None = None) -> None:
         """Take what saves most out of a product, or its inverse, as long as something does."""
-        if len(left.monomial) == 1 == left.monomial[0][1]:
+        if not left.monomial or len(left.monomial) == 1 == left.monomial[0][1]:
+            return
+        candidates = self._fitting(left.monomial, only)
+        if not candidates:
             return
         powers = dict(left.monomial)
-        candidates = self._fitting(left.monomial, only)
         for _ in range(USES):
             most, best = 0.0, None
             still = []
@@ -84,18 +84,20 @@ class Products:
     def _fitting(self, monomial: Monomial, only: Container[Node] | None) -> list[tuple[Known, int]]:
         """The known products of some of its factors and no others; -1 for the inverse of one."""
         here = _sides(monomial)
-        across = frozenset([side ^ 1 for side in here])
-        found: dict[Known, int] = {}
+        across: frozenset[int] | None = None
+        found: list[tuple[Known, int]] = []
         for f, _ in monomial:
             for known in self.by_factor.get(f, ()):
                 if known.sides <= here:
-                    found[known] = 1
-                elif known.sides <= across:
-                    found[known] = -1
+                    found.append((known, 1))
+                    continue
+                if across is None:
+                    across = frozenset([side ^ 1 for side in here])
+                if known.sides <= across:
+                    found.append((known, -1))
         if only is None:
-            return list(found.items())
-        return [(known, sign) for known, sign in found.items()
-                if self.nodes[known.monomial][0] in only]  # fmt: skip
+            return found
+        return [(known, sign) for known, sign in found if self.nodes[known.monomial][0] in only]
 
     def completed(
         self, inside: Monomial, outside: Monomial, reduced: frozenset[int]
@@ -103,16 +105,15 @@ class Products:
         """What a known product has outside of a mean that holds its other part, and its number."""
         powers, free = dict(inside), dict(outside)
         present = _sides(inside) | _sides(outside)
-        found = [k for f in powers for k in self.by_factor.get(f, ()) if k.sides <= present]
-        for known in dict.fromkeys(found):
+        lists = [self.by_factor.get(f, ()) for f in {**powers, **free}]
+        for known in [k for listed in lists for k in listed if k.sides <= present]:
             candidate = known.monomial
-            part = [(g, e) for g, e in candidate if powers.get(g, 0) == e]
-            rest = tuple([term for term in candidate if term not in part])
+            rest = tuple([(g, e) for g, e in candidate if powers.get(g, 0) != e])
+            if len(rest) == len(candidate):
+                continue
             solid = self.ring.solid(rest)
-            fits = all(
-                free.get(g, 0) * e > 0 and magnitude(free[g]) >= magnitude(e) for g, e in solid
-            )
-            if part and solid and fits and reduced.isdisjoint(self.ring.places(rest)):
+            fits = all(_is_part(e, free.get(g, 0)) for g, e in solid)
+            if solid and fits and reduced.isdisjoint(self.ring.places(rest)):
                 return rest, self.nodes[candidate][1]
         return None
 
@@ -127,14 +128,21 @@ def _gain(solid: Monomial, sign: int, powers: dict[int, Number]) -> float | None
     saved = 0.0 if sign == 1 else -0.5
     for f, e in solid:
         have = powers.get(f)
+        if have is None:
+            return None
         need = e if sign == 1 else -e
-        if have is need or have == need:
+        if have == need:
             saved += 1.0
-        elif have is not None and _goes_into(need, have):
+        elif _goes_into(need, have):
             saved += 0.25
         else:
             return None
     return saved
+
+
+def _is_part(power: Number, whole_power: Number) -> bool:
+    """Whether a power lies between none and another."""
+    return 0 < power <= whole_power or whole_power <= power < 0
 
 
 def _goes_into(need: Number, have: Number) -> bool:
