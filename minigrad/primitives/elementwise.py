@@ -33,15 +33,15 @@ VJP = tuple[Node | None, ...]
 
 def same(first: TensorType, *rest: TensorType) -> TensorType:
     """Operands of one dtype, broadcast."""
+    same_shapes = True
     for other in rest:
-        if other is not first and other != first:
-            break
-    else:
-        return first
-    types = (first, *rest)
-    if any(first.dtype != other.dtype for other in rest):
-        raise DTypeError(f"operands {_listed(types)} have different dtypes; cast one")
-    return _joined(types, first.dtype)
+        if other is not first:
+            if other.dtype != first.dtype:
+                raise DTypeError(
+                    f"operands {_listed((first, *rest))} have different dtypes; cast one"
+                )
+            same_shapes = same_shapes and other.shape == first.shape
+    return first if same_shapes else _joined((first, *rest), first.dtype)
 
 
 def floats(*types: TensorType) -> TensorType:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
 
-from ..ir import HERE, Kind, Node, building, node_key, rewire, toposort
+from ..ir import HERE, Kind, Node, Primitive, building, node_key, rewire, toposort
 from ..primitives.leaf import CONSTANT
 from .cost import cost
-from .rule import Rule, uniform
+from .rule import CONSTANTS, Rule, uniform
 
 FIRINGS = 8  # a node, on average: more means that rules undo each other
 
@@ -83,7 +83,9 @@ class _Fitting(NamedTuple):
 
     rules: Sequence[Rule]
     of_twins: Sequence[Rule]  # where two operands are the same
-    asking: bool  # some of them look for a number among the operands
+    numbers: frozenset[float]  # that some of them look for among the operands
+    places: Sequence[int]  # of operands that may be a number
+    others: Sequence[Rule]  # the first that look for none
 
 
 @dataclass
@@ -95,10 +97,11 @@ class _Run:
     def __post_init__(self) -> None:
         self.finished: dict[Node, None] = {}  # a set: no rule applies to these, nor below them
         self.equal: dict[Hashable, Node] = {}  # of these, the ones that are made of others
-        self.index: dict[Hashable, _Fitting] = {}  # by the ops of root and operands
         self.heads: dict[str, list[Rule]] = {}
         for rule in self.rules:
             self.heads.setdefault(rule.pattern.prim.name, []).append(rule)
+        self.index: dict[str, dict[tuple[Primitive, ...], _Fitting]]  # by root and operands
+        self.index = {op: {} for op in self.heads}
 
     def once(self, node: Node) -> Node:
         """The first of all equal nodes in normal form; ``node`` is in it."""
@@ -161,26 +164,32 @@ class _Run:
 
     def fitting(self, node: Node) -> Sequence[Rule]:
         """The rules that can apply to such an op of such operands."""
-        if node.prim.name not in self.heads:
+        index = self.index.get(node.prim.name)
+        if index is None:
             return ()
         operands = node.inputs
-        look = (node.prim, *map(_prim, operands))
-        found = self.index.get(look)
+        ops = tuple(map(_prim, operands))
+        found = index.get(ops)
         if found is None:
-            found = self.index[look] = self._of_ops(node)
-        rules, of_twins, asking = found
+            found = index[ops] = self._of_ops(node)
+        rules, of_twins, asked, places, others = found
         if len(of_twins) > len(rules) and len({*operands}) < len(operands):
-            rules = of_twins
-        if asking:
-            numbers = {uniform(operand) for operand in operands}
-            rules = [rule for rule in rules if rule.number is None or rule.number in numbers]
-        return rules
+            rules, others = of_twins, [rule for rule in of_twins if rule.number is None]
+        if not asked:
+            return rules
+        numbers = {uniform(operands[i]) for i in places}
+        if asked.isdisjoint(numbers):
+            return others
+        return [rule for rule in rules if rule.number is None or rule.number in numbers]
 
     def _of_ops(self, node: Node) -> _Fitting:
         ops = [operand.prim.name for operand in node.inputs]
         of_twins = [rule for rule in self.heads[node.prim.name] if rule.fits(ops, twins=True)]
         rules = [rule for rule in of_twins if rule.fits(ops, twins=False)]
-        return _Fitting(rules, of_twins, any(rule.number is not None for rule in of_twins))
+        numbers = frozenset([rule.number for rule in of_twins if rule.number is not None])
+        places = [i for i, op in enumerate(ops) if op in CONSTANTS]
+        others = [rule for rule in rules if rule.number is None]
+        return _Fitting(rules, of_twins, numbers, places, others)
 
 
 def _on(node: Node, mapped: dict[Node, Node]) -> Node:

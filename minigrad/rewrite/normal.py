@@ -258,9 +258,9 @@ class Normal:
                     continue
             before, self.fired = self.fired, set()
             mean = self._averaged(monomial, inside, content, along, rank)
-            self.means[term] = mean, self._laws_fired()
+            found = self.means[term] = mean, self._laws_fired()
             self.fired = before
-        return self.means[of]
+        return found  # the last one is what was asked for
 
     def _averaged(
         self, monomial: Monomial, inside: Monomial, content: Poly, along: int, rank: int

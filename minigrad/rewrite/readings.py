@@ -22,6 +22,7 @@ from .signs import POSITIVE
 if TYPE_CHECKING:
     from .normal import Normal
 
+ELEMENTWISE = Kind.ELEMENTWISE
 HALF = ratio(1, 2)
 
 
@@ -31,7 +32,7 @@ def opaque(normal: Normal, node: Node) -> Poly:
     home, dims, _, named = frame(shape)
     for name, axis in named:
         normal.dims.setdefault(name, (node, axis))
-    if not node.inputs or node.prim.kind is not Kind.ELEMENTWISE:
+    if not node.inputs or node.prim.kind is not ELEMENTWISE:
         return whole_node(normal, node)
     operands = tuple(map(normal.poly.__getitem__, node.inputs))
     key, places = normal.ring.canonical(operands)
