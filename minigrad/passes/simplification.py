@@ -1,19 +1,16 @@
 """Simplify: the same values from less work.
 
 Flow: local rules to a fixpoint (`rewrite.rules`), then the algebraic normal form of every node
-(`rewrite.normal`), then the cheapest nodes for it that were found (`rewrite.build`). A node is
+(`rewrite.normal`), then the cheapest nodes for it that were found (`replacement`). A node is
 replaced only where that lowers the cost; the whole graph's cost never grows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Any, Literal, overload
 
 from ..ir import (
-    HERE,
     Graph,
     GraphError,
     Kind,
@@ -23,20 +20,12 @@ from ..ir import (
     is_leaf,
     needed,
     reached,
-    rewire,
     toposort,
     unmarked,
 )
-from ..primitives.elementwise import MUL, POW
-from ..primitives.leaf import CONSTANT
-from ..rewrite.build import Builder, TooDearError
-from ..rewrite.cost import Form, cheapest, cost_of
+from ..rewrite.cost import Form, cheapest
 from ..rewrite.driver import normal_forms
 from ..rewrite.formula import LATEX, TEXT, Style, formula
-from ..rewrite.normal import Normal
-from ..rewrite.polynomial import Poly
-from ..rewrite.powers import is_one_factor_more, is_square
-from ..rewrite.representable import OutOfRangeError
 from ..rewrite.rules import RULES
 from .cse import share
 from .derivation import (
@@ -48,11 +37,8 @@ from .derivation import (
     require_names,
     require_nodes,
 )
+from .replacement import Simplification, first_order
 from .symbols import Names, named
-
-POWERS = "powers of one base"  # a law
-ONLY_POWERS = frozenset({POWERS})
-OF_SQUARES = frozenset({POWERS, "product of numbers"})
 
 
 @overload
@@ -157,7 +143,7 @@ def derived(
     plain = Simplification(list(roots), frozenset())
     plain.normal.ring.positive = positive
     results = dict(zip(roots, plain.run(), strict=True))
-    first = _first(toposort(roots))
+    first = first_order(toposort(roots))
     wanted = frozenset([n for n in names.text if n.scope.order > first])
     run = Simplification(list(roots), frozenset(), told=True, results=results, named=wanted)
     run.normal.ring.positive = positive
@@ -177,15 +163,10 @@ def derived(
     return new, steps
 
 
-def _first(nodes: Sequence[Node]) -> int:
-    """The order of the forward nodes."""
-    return min(map(attrgetter("scope.order"), nodes), default=0)
-
-
 def definitions(names: Names, roots: Sequence[Node]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What the names of forward nodes stand for, in text and LaTeX, as far as roots need them."""
     order = [n for n in toposort(roots) if n in names.text and not is_leaf(n)]
-    forward = _first(order)
+    forward = first_order(order)
     order = [n for n in order if n.scope.order == forward]
     first = {names.text[n]: n for n in reversed(order)}
     chosen = [n for n in order if first[names.text[n]] is n]
@@ -221,179 +202,28 @@ def simplified(roots: Sequence[Node], pinned: Iterable[Node] = ()) -> list[Node]
 
 def _simplified(roots: list[Node], pinned: frozenset[Node]) -> list[Node]:
     """`simplified`, apart: its tables are gone before `building` lets collections walk them."""
-    given = Form(roots, toposort(roots))
-    markers = [node for node in given.order if node.prim.kind is Kind.MARKER]
+    order = toposort(roots)
+    kind = Kind.MARKER
+    markers = [node for node in order if node.prim.kind is kind]
     pinned = pinned.union(markers, [marker.inputs[0] for marker in markers])
-    if any_complex(given.order):
+    if any_complex(order):
         return roots if pinned else share(roots)
-    local = given if pinned else _locally(given)
-    found = Simplification(local.roots, pinned).run(local.order)
-    return cheapest(Form(found, [*reached(found)]), local, given).roots
+    given = Form(roots, order)
+    if not pinned:
+        roots, order = _locally(roots, order)
+    local = [] if order is given.nodes else [Form(roots, order)]
+    run = Simplification(roots, pinned)
+    found = Form(run.run(order), run.builder.paid)
+    best = cheapest(found, *local, given)
+    if best is not found:  # unless what was computed in vain has made the difference
+        best = cheapest(Form(found.roots, reached(found.roots)), best)
+    return best.roots
 
 
-def _locally(given: Form) -> Form:
-    """The form after the local rules, every expression once."""
-    new, order = normal_forms(given.order, RULES)
+def _locally(roots: list[Node], order: list[Node]) -> tuple[list[Node], list[Node]]:
+    """The roots after the local rules, every expression once, and what they need, in order."""
+    new, finished = normal_forms(order, RULES)
     if not new:
-        return given
-    roots = [new.get(root, root) for root in given.roots]
-    return Form(roots, needed(roots, order))
-
-
-@dataclass(slots=True)
-class Simplification:
-    """One run over a graph: what every old node became."""
-
-    roots: list[Node]
-    pinned: frozenset[Node]
-    normal: Normal = field(default_factory=Normal)
-    builder: Builder = field(init=False)
-    new: dict[Node, Node] = field(default_factory=dict)  # of nodes that are not what they were
-    open: set[Node] = field(default_factory=set)  # by some law they have another form; undecided
-    told: bool = False  # decide every node that a law changes, and keep the steps
-    results: dict[Node, Node] = field(default_factory=dict)
-    named: frozenset[Node] = frozenset()  # gradients to be told of in any case
-    untold: dict[Node, frozenset[str]] = field(default_factory=dict)
-    told_steps: list[tuple[Node, Node, frozenset[str]]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.builder = Builder(self.normal)
-
-    def run(self, order: Sequence[Node] | None = None) -> list[Node]:
-        """What the roots became; ``order`` is the one of all nodes, where it is known."""
-        order = toposort(self.roots) if order is None else order
-        self.normal.read_in_order(order)
-        fixed = bool(self.pinned)  # what is equal in training may not be at inference
-        wanted = self._wanted()
-        first = _first(order)
-        with building():
-            for node in order:
-                forward = node.scope.order == first
-                self._replace(node, node in wanted, forward, forward and fixed)
-        return [self.new.get(root, root) for root in self.roots]
-
-    def _wanted(self) -> set[Node]:
-        """Nodes that will be asked for: roots, atoms, and the operands of atoms."""
-        atoms = self.normal.atom_of
-        return {*self.roots, *self.pinned, *atoms}.union(*[node.inputs for node in atoms])
-
-    def _replace(self, node: Node, wanted: bool, forward: bool, fixed: bool) -> None:
-        new, normal = self.new, self.normal
-        operands = node.inputs
-        kept = node
-        if not new.keys().isdisjoint(operands):
-            kept = rewire(node, tuple(map(new.get, operands, operands)))  # of the same types
-        if (operands or node.prim is CONSTANT) and node not in self.pinned:
-            kept = self.builder.pooled(kept)
-        chosen = kept
-        changed = not self.open.isdisjoint(operands) or (
-            node in normal.laws and not self._is_short(node)
-        )
-        tell = self.told and (node in normal.laws or node in self.roots) and not forward
-        wanted = wanted or tell
-        if changed and not wanted:
-            self.open.add(node)
-        changed = changed or tell
-        unpaid = self._new_below(kept) if wanted else []
-        if wanted and changed and not fixed and self._may_change(node):
-            chosen = self._cheaper(kept, node, forward, sum(map(cost_of, unpaid)))
-            if chosen is not kept:
-                unpaid = self._new_below(chosen)
-        if self.told and operands:
-            self._tell(node, kept, chosen)
-        if chosen is not node:
-            new[node] = chosen
-        if unpaid:
-            self._pay(unpaid)
-        number = normal.atom_of.get(node)
-        if number is not None:
-            self.builder.values[number] = chosen
-        if (forward or wanted) and node.type.is_float:
-            self.builder.remember(normal.poly[node], chosen)
-
-    def _may_change(self, node: Node) -> bool:
-        return node.type.is_float and node not in self.pinned and not is_leaf(node)
-
-    def _is_short(self, node: Node) -> bool:
-        """``x**3 * x``, where ``x**3`` is a product itself, or a square: no form is cheaper."""
-        laws = self.normal.laws[node]
-        if node.prim is not MUL or not laws <= OF_SQUARES:
-            return False
-        x, y = node.inputs
-        a, b = self.normal.poly[x], self.normal.poly[y]
-        if is_square(a, b) or laws != ONLY_POWERS:
-            return is_square(a, b)
-        one_more = y.prim is not POW and is_one_factor_more(a, b)
-        return one_more or (x.prim is not POW and is_one_factor_more(b, a))
-
-    def _tell(self, node: Node, kept: Node, chosen: Node) -> None:
-        """Keep a step; laws of operands that no step was made of belong to it too."""
-        laws = self.normal.laws.get(node, frozenset())
-        if node in self.results:  # written out down to the forward pass: by all laws on the way
-            laws = laws.union(*self.normal.laws_below(node))
-        laws = laws.union(*[self.untold.get(i, frozenset()) for i in node.inputs])
-        if chosen is kept and node in self.named:
-            self.told_steps.append((kept, kept, frozenset()))
-        elif chosen is kept:
-            self.untold[node] = laws
-        else:
-            self.told_steps.append((kept, chosen, laws))
-
-    def _cheaper(self, kept: Node, node: Node, forward: bool, budget: float) -> Node:
-        """The cheapest form of a node that was found; ``kept`` costs the budget."""
-        if node in self.normal.atom_of and self._atom_is_opaque(node):
-            return kept
-        poly = self.normal.poly[node]
-        if node in self.normal.atom_of:  # a sum that is kept whole
-            poly = self._content(node)
-        chosen = self._better(kept, node, poly, budget, forward)
-        if chosen is kept and forward and POWERS in self.normal.laws.get(node, ()):
-            self.builder.usable = self.builder.paid  # x**5 is not made of x**3 and x**2
-            chosen = self._better(kept, node, poly, budget, forward)
-            self.builder.usable = None
-        return chosen
-
-    def _better(self, kept: Node, node: Node, poly: Poly, budget: float, forward: bool) -> Node:
-        """The form that is built of a polynomial if it is cheaper, or else ``kept``."""
-        HERE.scope, HERE.source = node.scope, node.source
-        try:
-            built = self.builder.within(budget, poly, node.type)
-        except OutOfRangeError:
-            return kept
-        except TooDearError:
-            return self.results.get(node, kept)
-        if built is kept:
-            return kept
-        if node in self.results:
-            return self.results[node]  # what the derivation is of
-        ahead = budget - sum(map(cost_of, self._new_below(built)))
-        return built if ahead > 0 or (ahead == 0 and not forward) else kept
-
-    def _atom_is_opaque(self, node: Node) -> bool:
-        return self.normal.ring.atoms[self.normal.atom_of[node]].kind != "sum"
-
-    def _content(self, node: Node) -> Any:
-        ((monomial, _),) = self.normal.poly[node].items()
-        return self.normal.content(monomial[0][0])
-
-    def _pay(self, nodes: Sequence[Node]) -> None:
-        """From now on these are computed anyway."""
-        builder = self.builder
-        builder.paid.update(nodes)
-        for node in nodes:
-            if node in builder.made:
-                builder.remember(builder.made[node], node)
-
-    def _new_below(self, root: Node) -> list[Node]:
-        """What ``root`` needs that nothing chosen so far computes."""
-        paid = self.builder.paid
-        if root in paid:
-            return []
-        found = {root: None}  # a set in the order of discovery
-        stack = [root]
-        while stack:
-            for operand in stack.pop().inputs:
-                if operand not in paid and operand not in found:
-                    found[operand] = None
-                    stack.append(operand)
-        return list(found)
+        return roots, order
+    roots = [new.get(root, root) for root in roots]
+    return roots, needed(roots, finished)
