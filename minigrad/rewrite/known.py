@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass, field
+from itertools import chain
 
 from ..ir import Node
 from .exact import Number, whole
@@ -20,7 +21,12 @@ class Known:
 
     monomial: Monomial
     solid: Monomial
-    sides: frozenset[int]  # of ``solid``
+    sides: frozenset[int] = frozenset()  # of ``solid``, once they were asked for
+
+    def found_sides(self) -> frozenset[int]:
+        """``sides``, which most products never need."""
+        self.sides = _sides(self.solid)
+        return self.sides
 
 
 @dataclass(slots=True)
@@ -36,9 +42,11 @@ class Products:
         solid = self.ring.solid(monomial)
         held = node, coefficient
         if solid and self.nodes.setdefault(monomial, held) is held:
-            shortest = min([self.by_factor.setdefault(f, []) for f, _ in solid], key=len)
-            if len(shortest) < CANDIDATES:
-                shortest.append(Known(monomial, solid, _sides(solid)))
+            for f, _ in reversed(solid):  # the newest factors have the fewest products
+                listed = self.by_factor.setdefault(f, [])
+                if len(listed) < CANDIDATES:
+                    listed.append(Known(monomial, solid))
+                    break
 
     def plain(self, monomial: Monomial) -> Node | None:
         """The node that holds exactly this monomial."""
@@ -88,12 +96,13 @@ class Products:
         found: list[tuple[Known, int]] = []
         for f, _ in monomial:
             for known in self.by_factor.get(f, ()):
-                if known.sides <= here:
+                sides = known.sides or known.found_sides()
+                if sides <= here:
                     found.append((known, 1))
                     continue
                 if across is None:
                     across = frozenset([side ^ 1 for side in here])
-                if known.sides <= across:
+                if sides <= across:
                     found.append((known, -1))
         if only is None:
             return found
@@ -106,7 +115,9 @@ class Products:
         powers, free = dict(inside), dict(outside)
         present = _sides(inside) | _sides(outside)
         lists = [self.by_factor.get(f, ()) for f in {**powers, **free}]
-        for known in [k for listed in lists for k in listed if k.sides <= present]:
+        for known in chain.from_iterable(lists):
+            if not (known.sides or known.found_sides()) <= present:
+                continue
             candidate = known.monomial
             rest = tuple([(g, e) for g, e in candidate if powers.get(g, 0) != e])
             if len(rest) == len(candidate):
