@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -72,6 +72,13 @@ class Rule:
         """The constant among the operands, if there is one."""
         return next((v for i in self.pattern.inputs if (v := uniform(i)) is not None), None)
 
+    @cached_property
+    def operands(self) -> Sequence[str]:
+        """The operands' names, where these are different variables and have one order; or none."""
+        names = [i.attrs["name"] for i in self.pattern.inputs if i.prim is VARIABLE]
+        alone = len({*names}) == len(self.pattern.inputs)
+        return names if alone and self.pattern.prim.name not in COMMUTATIVE else ()
+
     def fits(self, operands: Sequence[str], twins: bool) -> bool:
         """Whether the left side's root op on results of such ops can be the left side.
 
@@ -86,7 +93,12 @@ class Rule:
 
     def match(self, node: Node) -> Mapping[str, Node] | None:
         """What the variables stand for when the left side is ``node``; None when it is not."""
-        for bound in matches(self.pattern, node):
+        found: Iterable[dict[str, Node]]
+        if self.pattern.prim is node.prim and len(self.operands) == len(node.inputs) > 0:
+            found = [dict(zip(self.operands, node.inputs, strict=True))]
+        else:
+            found = matches(self.pattern, node)
+        for bound in found:
             if self.when is None or _call(self.when, bound, node):
                 return bound
         return None
