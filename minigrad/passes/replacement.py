@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..ir import HERE, Node, building, is_leaf, rewire, toposort
 from ..primitives.elementwise import MUL, POW
@@ -25,6 +25,13 @@ from ..rewrite.representable import OutOfRangeError
 POWERS = "powers of one base"  # a law
 ONLY_POWERS = frozenset({POWERS})
 OF_SQUARES = frozenset({POWERS, "product of numbers"})
+
+
+class Priced(NamedTuple):
+    """A form of a value, and what it needs that nothing chosen so far computes."""
+
+    node: Node
+    unpaid: list[Node]
 
 
 @dataclass(slots=True)
@@ -83,9 +90,7 @@ class Simplification:
         changed = changed or tell
         unpaid = self._new_below(kept) if wanted else []
         if wanted and changed and not fixed and self._may_change(node):
-            chosen = self._cheaper(kept, node, forward, total(unpaid))
-            if chosen is not kept:
-                unpaid = self._new_below(chosen)
+            chosen, unpaid = self._cheaper(Priced(kept, unpaid), node, forward)
         if self.told and operands:
             self._tell(node, kept, chosen)
         if chosen is not node:
@@ -126,35 +131,40 @@ class Simplification:
         else:
             self.told_steps.append((kept, chosen, laws))
 
-    def _cheaper(self, kept: Node, node: Node, forward: bool, budget: float) -> Node:
-        """The cheapest form of a node that was found; ``kept`` costs the budget."""
+    def _cheaper(self, kept: Priced, node: Node, forward: bool) -> Priced:
+        """The cheapest form of a node that was found."""
         if node in self.normal.atom_of and self._atom_is_opaque(node):
             return kept
         poly = self.normal.poly[node]
         if node in self.normal.atom_of:  # a sum that is kept whole
             poly = self._content(node)
-        chosen = self._better(kept, node, poly, budget, forward)
+        chosen = self._better(kept, node, poly, forward)
         if chosen is kept and forward and POWERS in self.normal.laws.get(node, ()):
             self.builder.usable = self.builder.paid  # x**5 is not made of x**3 and x**2
-            chosen = self._better(kept, node, poly, budget, forward)
+            chosen = self._better(kept, node, poly, forward)
             self.builder.usable = None
         return chosen
 
-    def _better(self, kept: Node, node: Node, poly: Poly, budget: float, forward: bool) -> Node:
+    def _better(self, kept: Priced, node: Node, poly: Poly, forward: bool) -> Priced:
         """The form that is built of a polynomial if it is cheaper, or else ``kept``."""
         HERE.scope, HERE.source = node.scope, node.source
+        budget = total(kept.unpaid)
         try:
             built = self.builder.within(budget, poly, node.type)
         except OutOfRangeError:
             return kept
         except TooDearError:
-            return self.results.get(node, kept)
-        if built is kept:
+            return self._priced(self.results[node]) if node in self.results else kept
+        if built is kept.node:
             return kept
         if node in self.results:
-            return self.results[node]  # what the derivation is of
-        ahead = budget - total(self._new_below(built))
-        return built if ahead > 0 or (ahead == 0 and not forward) else kept
+            return self._priced(self.results[node])  # what the derivation is of
+        found = self._priced(built)
+        ahead = budget - total(found.unpaid)
+        return found if ahead > 0 or (ahead == 0 and not forward) else kept
+
+    def _priced(self, node: Node) -> Priced:
+        return Priced(node, self._new_below(node))
 
     def _atom_is_opaque(self, node: Node) -> bool:
         return self.normal.ring.atoms[self.normal.atom_of[node]].kind != "sum"

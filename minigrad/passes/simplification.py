@@ -24,7 +24,7 @@ from ..ir import (
     unmarked,
 )
 from ..rewrite.cost import Form, cheapest
-from ..rewrite.driver import normal_forms
+from ..rewrite.driver import Firing, normal_forms
 from ..rewrite.formula import LATEX, TEXT, Style, formula
 from ..rewrite.rules import RULES
 from .cse import share
@@ -222,8 +222,9 @@ def _simplified(roots: list[Node], pinned: frozenset[Node]) -> list[Node]:
 
 def _locally(roots: list[Node], order: list[Node]) -> tuple[list[Node], list[Node]]:
     """The roots after the local rules, every expression once, and what they need, in order."""
-    new, finished = normal_forms(order, RULES)
+    log: list[Firing] = []
+    new, finished = normal_forms(order, RULES, log)
     if not new:
         return roots, order
     roots = [new.get(root, root) for root in roots]
-    return roots, needed(roots, finished)
+    return roots, needed(roots, finished) if log else finished

@@ -182,8 +182,7 @@ class Builder:
 
     def _multiplied(self, monomial: Monomial, scale: Number, parts: Sequence[Node]) -> Node:
         left = Remainder(monomial, scale, list(parts), [])
-        means = self.normal.ring.means
-        averaged = means and not means.isdisjoint([f for f, _ in monomial])
+        averaged = self.normal.ring.has_mean(monomial)
         if averaged:
             self._absorb(left)
         self.products.use(left, self.usable)

@@ -189,12 +189,7 @@ class Normal:
         """Whether a mean stands in a sum that is short, or has something in common."""
         if len(poly) > SHORT and not in_common(poly)[0]:
             return False
-        means = self.ring.means
-        for monomial in poly:
-            for f, _ in monomial:
-                if f in means:
-                    return True
-        return False
+        return any(map(self.ring.has_mean, poly))
 
     def expanded(self, poly: Poly) -> Poly:
         """Natural powers of sums written out, where the depth asks for it."""

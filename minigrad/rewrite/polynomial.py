@@ -109,6 +109,10 @@ class Ring:
                 return tuple([term for term in monomial if term[0] not in dims])
         return monomial
 
+    def has_mean(self, monomial: Monomial) -> bool:
+        """Whether a factor is a mean."""
+        return not self.means.isdisjoint([f for f, _ in monomial])
+
     def places(self, monomial: Monomial) -> frozenset[int]:
         """Where in its frame a monomial varies."""
         return frozenset([p for f, _ in monomial for p in self.factors[f][1]])
