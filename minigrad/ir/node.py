@@ -236,7 +236,7 @@ def attrs_key(attrs: Mapping[str, Any]) -> Hashable:
     """Static arguments as a key: equal for equal bytes, of the same types."""
     if len(attrs) < 2:
         return tuple([(name, _hashable(value)) for name, value in attrs.items()])
-    return tuple([(name, _hashable(attrs[name])) for name in sorted(attrs)])
+    return tuple([(name, _hashable(value)) for name, value in sorted(attrs.items())])
 
 
 def _hashable(value: Any) -> Hashable:

@@ -146,11 +146,11 @@ class Builder:
 
     def _chain(self, poly: Poly) -> Node:
         """The terms one after the other: a large one, what is small, the other large ones."""
-        sizes = {m: self._extent(m) for m in poly}
-        largest = max(sizes.values())
-        terms = sorted(poly.items(), key=lambda t: (-sizes[t[0]], t[1] < 0))
-        large = [t for t in terms if sizes[t[0]] == largest]
-        small = [t for t in terms if sizes[t[0]] != largest]
+        terms = [(-self._extent(m), c < 0, m, c) for m, c in poly.items()]
+        terms.sort(key=itemgetter(0, 1))
+        largest = terms[0][0]
+        large = [(m, c) for size, _, m, c in terms if size == largest]
+        small = [(m, c) for size, _, m, c in terms if size != largest]
         total, rest = self.product(*large[0]), large[1:]
         if len(small) > 1:
             joined = dict(small)

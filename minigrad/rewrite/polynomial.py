@@ -128,9 +128,13 @@ class Ring:
     def sizes(self, monomials: Iterable[Monomial]) -> dict[int, Dim]:
         """The dim at every place where monomials vary."""
         sizes: dict[int, Dim] = {}
+        spans, last = self.spans, None
         for monomial in monomials:
             for f, _ in monomial:
-                sizes.update(self.spans[f])
+                span = spans[f]
+                if span is not last:  # factors of one place and shape share theirs
+                    sizes.update(span)
+                    last = span
         return sizes
 
     def fills(self, poly: Poly, node: Node) -> bool:
