@@ -19,7 +19,7 @@ from ..ir import FUNCTIONS, Graph, GraphError, Node, is_leaf, place, toposort
 from ..rewrite.formula import LATEX, TEXT, Style, formula
 from ..rewrite.laws import LAWS
 from ..rewrite.rules import RULES
-from .points import distance, random_point
+from .points import NOTHING, Meant, distance, random_point
 from .symbols import Names
 
 TOLERANCE = 1e-9  # of float64, relative to the largest element; roots lose half of the digits
@@ -128,13 +128,14 @@ class Derivation:
 
 
 def checked(
-    before: Node, after: Node, laws: Iterable[str], names: Names, positive: Iterable[Node] = ()
-) -> Step:
-    """The step, its error measured.
+    before: Node, after: Node, laws: Iterable[str], names: Names,
+    positive: Iterable[Node] = (), meant: Meant = NOTHING,
+) -> Step:  # fmt: skip
+    """The step, its error measured; ``meant`` is of `random_point`.
 
     AssertionError when the two sides differ: a wrong law; GraphError where they cannot be tried.
     """
-    error = apart(before, after, positive)
+    error = apart(before, after, positive, meant)
     laws = tuple(sorted(laws))
     if np.isnan(error):
         raise GraphError(
@@ -150,7 +151,9 @@ def checked(
     return Step(before, after, laws, error, dict(names.text), dict(names.latex))
 
 
-def apart(before: Node, after: Node, positive: Iterable[Node] = (), points: int = POINTS) -> float:
+def apart(
+    before: Node, after: Node, positive: Iterable[Node] = (), meant: Meant = NOTHING
+) -> float:
     """How far two nodes are apart at random points; points outside the domain are passed over.
 
     NaN when none of twenty lay inside of it. Where none of the first ten does, as with roots of
@@ -160,13 +163,13 @@ def apart(before: Node, after: Node, positive: Iterable[Node] = (), points: int 
     leaves = [node for node in toposort([before, after]) if is_leaf(node)]
     for seed in range(20):
         positive = leaves if seed == 10 and not found else positive
-        point = random_point([before, after], seed, positive)
+        point = random_point([before, after], seed, positive, meant)
         a, b = point.values([before, after])
         error = distance(a, b)
         if np.isnan(error):
             continue
         worst, found = max(worst, error), found + 1
-        if found == points:
+        if found == POINTS:
             break
     return worst if found else np.nan
 

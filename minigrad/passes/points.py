@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..ir import Dim, Node, is_leaf, toposort
 from ..ir.types import FLOAT64
+from ..rewrite.exact import Number
 
+Meant: TypeAlias = Mapping[Node, Number]
+NOTHING: Meant = MappingProxyType({})
 SIZES = (5, 3, 7, 4, 6, 2)  # of named dims, by order of appearance, turned from point to point
 
 
@@ -52,11 +56,14 @@ class Point:
         return self.dims[dim] if isinstance(dim, str) else dim
 
 
-def random_point(nodes: Iterable[Node], seed: int, positive: Iterable[Node] = ()) -> Point:
+def random_point(
+    nodes: Iterable[Node], seed: int, positive: Iterable[Node] = (), meant: Meant = NOTHING
+) -> Point:
     """Normal floats, small ints and fair bools for the leaves that ``nodes`` need.
 
     Parameters and states get random values too: an identity must not lean on their start. Dims of
-    different names have different sizes, and others at the next seed.
+    different names have different sizes, and others at the next seed. A constant has its value, or
+    the number that it is ``meant`` to be and that its dtype does not hold.
     """
     rng = np.random.default_rng(seed)
     positive = frozenset(positive)
@@ -69,7 +76,7 @@ def random_point(nodes: Iterable[Node], seed: int, positive: Iterable[Node] = ()
         if not is_leaf(node):
             continue
         if node.prim.name == "constant":
-            value = node.attrs["value"]
+            value = np.asarray(float(meant[node])) if node in meant else node.attrs["value"]
             leaves[node] = value.astype(FLOAT64) if node.type.is_float else value
             continue
         shape = [dims[d] if isinstance(d, str) else d for d in node.type.shape]

@@ -92,9 +92,9 @@ def _proved(
     if laws is None or not apart(a, b, positive) <= TOLERANCE:
         return None
     names = named([a, b], given)
-    (left, right), steps = derived([a, b], names, positive)
+    (left, right), steps, meant = derived([a, b], names, positive)
     if left is not right and not _same_number(left, right):
-        steps.append(checked(left, right, laws, names, positive))
+        steps.append(checked(left, right, laws, names, positive, meant))
     claim = f"{formula(a, names.text)} = {formula(b, names.text)}"
     in_latex = f"{formula(a, names.latex, LATEX)} = {formula(b, names.latex, LATEX)}"
     shown = [a, b, left, right]

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from ..ir import HERE, Node, building, is_leaf, rewire, toposort
 from ..primitives.elementwise import MUL, POW
 from ..primitives.leaf import CONSTANT
-from ..rewrite.build import Builder, TooDearError
-from ..rewrite.cost import total
+from ..rewrite.build import Builder
+from ..rewrite.cost import TooDearError, total
 from ..rewrite.normal import Normal
 from ..rewrite.polynomial import Poly
 from ..rewrite.powers import is_one_factor_more, is_square
@@ -27,7 +27,7 @@ ONLY_POWERS = frozenset({POWERS})
 OF_SQUARES = frozenset({POWERS, "product of numbers"})
 
 
-class Priced(NamedTuple):
+class Choice(NamedTuple):
     """A form of a value, and what it needs that nothing chosen so far computes."""
 
     node: Node
@@ -90,7 +90,7 @@ class Simplification:
         changed = changed or tell
         unpaid = self._new_below(kept) if wanted else []
         if wanted and changed and not fixed and self._may_change(node):
-            chosen, unpaid = self._cheaper(Priced(kept, unpaid), node, forward)
+            chosen, unpaid = self._cheaper(Choice(kept, unpaid), node, forward)
         if self.told and operands:
             self._tell(node, kept, chosen)
         if chosen is not node:
@@ -131,7 +131,7 @@ class Simplification:
         else:
             self.told_steps.append((kept, chosen, laws))
 
-    def _cheaper(self, kept: Priced, node: Node, forward: bool) -> Priced:
+    def _cheaper(self, kept: Choice, node: Node, forward: bool) -> Choice:
         """The cheapest form of a node that was found."""
         if node in self.normal.atom_of and self._atom_is_opaque(node):
             return kept
@@ -145,7 +145,7 @@ class Simplification:
             self.builder.usable = None
         return chosen
 
-    def _better(self, kept: Priced, node: Node, poly: Poly, forward: bool) -> Priced:
+    def _better(self, kept: Choice, node: Node, poly: Poly, forward: bool) -> Choice:
         """The form that is built of a polynomial if it is cheaper, or else ``kept``."""
         HERE.scope, HERE.source = node.scope, node.source
         budget = total(kept.unpaid)
@@ -154,17 +154,17 @@ class Simplification:
         except OutOfRangeError:
             return kept
         except TooDearError:
-            return self._priced(self.results[node]) if node in self.results else kept
+            return self._choice(self.results[node]) if node in self.results else kept
         if built is kept.node:
             return kept
         if node in self.results:
-            return self._priced(self.results[node])  # what the derivation is of
-        found = self._priced(built)
+            return self._choice(self.results[node])  # what the derivation is of
+        found = self._choice(built)
         ahead = budget - total(found.unpaid)
         return found if ahead > 0 or (ahead == 0 and not forward) else kept
 
-    def _priced(self, node: Node) -> Priced:
-        return Priced(node, self._new_below(node))
+    def _choice(self, node: Node) -> Choice:
+        return Choice(node, self._new_below(node))
 
     def _atom_is_opaque(self, node: Node) -> bool:
         return self.normal.ring.atoms[self.normal.atom_of[node]].kind != "sum"
@@ -174,7 +174,7 @@ class Simplification:
         return self.normal.content(monomial[0][0])
 
     def _pay(self, nodes: Sequence[Node]) -> None:
-        """From now on these are computed anyway."""
+        """From now on these are computed anyway: all that the roots need will be among them."""
         builder = self.builder
         builder.paid.update(nodes)
         for node in nodes:

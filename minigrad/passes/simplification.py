@@ -25,6 +25,7 @@ from ..ir import (
 )
 from ..rewrite.cost import Form, cheapest
 from ..rewrite.driver import Firing, normal_forms
+from ..rewrite.exact import Number
 from ..rewrite.formula import LATEX, TEXT, Style, formula
 from ..rewrite.rules import RULES
 from .cse import share
@@ -118,7 +119,7 @@ def _derivation(graph: Graph | Node | Sequence[Node], given: Mapping[Node, str])
     shared = share(unmarked([*roots, *given]))
     roots, marked = shared[: len(roots)], shared[len(roots) :]
     names = named(roots, dict(zip(marked, given.values(), strict=True)))
-    new, steps = derived(roots, names)
+    new, steps, _ = derived(roots, names)
     result = simplify(graph)
     text, latex = (_claim(roots, new, table, style)
                    for table, style in ((names.text, TEXT), (names.latex, LATEX)))  # fmt: skip
@@ -137,16 +138,20 @@ def _claim(
 
 def derived(
     roots: Sequence[Node], names: Names, positive: Iterable[Node] = ()
-) -> tuple[list[Node], list[Step]]:
-    """What the roots become, and a step for every node where laws make another form of an op."""
+) -> tuple[list[Node], list[Step], dict[Node, Number]]:
+    """What the roots become, and a step for every node where laws make another form of an op.
+
+    And the numbers that constants are meant to be: 2/3 is not a float.
+    """
     positive = frozenset(positive)
+    meant: dict[Node, Number] = {}
     plain = Simplification(list(roots), frozenset())
-    plain.normal.ring.positive = positive
+    plain.normal.ring.positive, plain.builder.rounded = positive, meant
     results = dict(zip(roots, plain.run(), strict=True))
     first = first_order(toposort(roots))
     wanted = frozenset([n for n in names.text if n.scope.order > first])
     run = Simplification(list(roots), frozenset(), told=True, results=results, named=wanted)
-    run.normal.ring.positive = positive
+    run.normal.ring.positive, run.builder.rounded = positive, meant
     new = run.run()
     for old, text in list(names.text.items()):
         for node in (run.new.get(old, old), results.get(old, old)):
@@ -158,9 +163,9 @@ def derived(
         if not is_leaf(after) and after not in names.text and after not in new:
             names.call(after, f"d{number}", f"d_{{{number}}}")
         rule = "common factor" if before is not after else "chain rule"
-        step = checked(before, after, laws or {rule}, names, positive)
+        step = checked(before, after, laws or {rule}, names, positive, meant)
         steps.append(step)
-    return new, steps
+    return new, steps, meant
 
 
 def definitions(names: Names, roots: Sequence[Node]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -203,8 +208,8 @@ def simplified(roots: Sequence[Node], pinned: Iterable[Node] = ()) -> list[Node]
 def _simplified(roots: list[Node], pinned: frozenset[Node]) -> list[Node]:
     """`simplified`, apart: its tables are gone before `building` lets collections walk them."""
     order = toposort(roots)
-    kind = Kind.MARKER
-    markers = [node for node in order if node.prim.kind is kind]
+    marker_kind = Kind.MARKER  # a member of an enum takes long to find
+    markers = [node for node in order if node.prim.kind is marker_kind]
     pinned = pinned.union(markers, [marker.inputs[0] for marker in markers])
     if any_complex(order):
         return roots if pinned else share(roots)
@@ -213,10 +218,11 @@ def _simplified(roots: list[Node], pinned: frozenset[Node]) -> list[Node]:
         roots, order = _locally(roots, order)
     local = [] if order is given.nodes else [Form(roots, order)]
     run = Simplification(roots, pinned)
-    found = Form(run.run(order), run.builder.paid)
+    roots = run.run(order)
+    found = Form(roots, run.builder.paid)
     best = cheapest(found, *local, given)
     if best is not found:  # unless what was computed in vain has made the difference
-        best = cheapest(Form(found.roots, reached(found.roots)), best)
+        best = cheapest(Form(roots, reached(roots)), best)
     return best.roots
 
 

@@ -19,7 +19,7 @@ from ..primitives import broadcast_to, cast, count, reshape, transpose
 from ..primitives.elementwise import ABS, ADD, DIV, MUL, NEG, POW, SQRT, SUB
 from ..primitives.leaf import CONSTANT
 from ..primitives.reduce import MEAN, SUM
-from .cost import OP, cost_of, elements
+from .cost import OP, TooDearError, cost_of, elements
 from .exact import Number, magnitude, quotient, ratio
 from .known import Products
 from .normal import Normal
@@ -28,10 +28,6 @@ from .remainder import Remainder
 from .representable import represented
 
 Term = tuple[Monomial, Number]
-
-
-class TooDearError(Exception):
-    """A form costs more than the one that it was to replace."""
 
 
 @dataclass(slots=True)
@@ -51,6 +47,7 @@ class Builder:
     usable: Container[Node] | None = None  # the known products that may be used, if not all
     counted: set[Node] = field(default_factory=set)
     built: dict[Any, Node] = field(default_factory=dict)  # products, for what is asked for
+    rounded: dict[Node, Number] | None = None  # constants and what they mean, if that is asked for
     products: Products = field(init=False)
 
     def __post_init__(self) -> None:
@@ -146,8 +143,8 @@ class Builder:
 
     def _chain(self, poly: Poly) -> Node:
         """The terms one after the other: a large one, what is small, the other large ones."""
-        terms = [(-self._extent(m), c < 0, m, c) for m, c in poly.items()]
-        terms.sort(key=itemgetter(0, 1))
+        terms = [(self._extent(m), c > 0, m, c) for m, c in poly.items()]
+        terms.sort(key=itemgetter(0, 1), reverse=True)
         largest = terms[0][0]
         large = [(m, c) for size, _, m, c in terms if size == largest]
         small = [(m, c) for size, _, m, c in terms if size != largest]
@@ -182,7 +179,7 @@ class Builder:
 
     def _multiplied(self, monomial: Monomial, scale: Number, parts: Sequence[Node]) -> Node:
         left = Remainder(monomial, scale, list(parts), [])
-        averaged = self.normal.ring.has_mean(monomial)
+        averaged = self.normal.ring.has_mean(monomial)  # what is used brings no mean in
         if averaged:
             self._absorb(left)
         self.products.use(left, self.usable)
@@ -359,7 +356,12 @@ class Builder:
         key = CONSTANT, value, self.dtype
         node = self.pool.get(key)
         if node is None:
-            node = self.pool[key] = self.op(CONSTANT(value=represented(value, self.dtype)))
+            node = CONSTANT(value=represented(value, self.dtype))
+            if self.rounded is not None and float(node.attrs["value"]) != value:
+                self.rounded[node] = value
+            else:
+                node = self.op(node)
+            self.pool[key] = node
         return node
 
     def apply(self, row: Primitive, *operands: Node) -> Node:

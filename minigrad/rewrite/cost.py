@@ -24,6 +24,10 @@ SLOW = {"exp": 6.0, "log": 6.0, "log1p": 6.5, "tanh": 8.0, "erf": 10.0, "sqrt": 
 _shape = attrgetter("type.shape")
 
 
+class TooDearError(Exception):
+    """A form costs more than the one that it was to replace."""
+
+
 def cost(roots: Iterable[Node]) -> float:
     """The cost of computing all roots, each shared node once.
 
@@ -36,7 +40,7 @@ def cost(roots: Iterable[Node]) -> float:
 
 
 class Form(NamedTuple):
-    """Some values as nodes, and the nodes that are computed for them."""
+    """Some values as nodes, and all nodes that their computation is charged with."""
 
     roots: list[Node]
     nodes: Collection[Node]
