@@ -85,7 +85,7 @@ class _Fitting(NamedTuple):
     of_twins: Sequence[Rule]  # where two operands are the same
     numbers: frozenset[float]  # that some of them look for among the operands
     places: Sequence[int]  # of operands that may be a number
-    others: Sequence[Rule]  # the first that look for none
+    others: Sequence[Rule]  # those of ``rules`` that look for none
 
 
 @dataclass

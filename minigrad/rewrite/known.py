@@ -12,7 +12,7 @@ from .polynomial import Monomial, Ring
 from .remainder import Remainder
 
 USES = 8  # known products in one product: x ** 1000 is not made of a thousand
-CANDIDATES = 6  # known products that are tried for a factor; keeps the work linear
+CANDIDATES = 6  # known products that stand under a factor; keeps the work linear
 
 
 @dataclass(slots=True)
@@ -21,17 +21,23 @@ class Known:
 
     monomial: Monomial
     solid: Monomial
-    sides: frozenset[int] = frozenset()  # of ``solid``, once they were asked for
+    number: int  # by when it was met
+    _sides: frozenset[int] = frozenset()
 
-    def found_sides(self) -> frozenset[int]:
-        """``sides``, which most products never need."""
-        self.sides = _sides(self.solid)
-        return self.sides
+    def sides(self) -> frozenset[int]:
+        """The factors and on which side of the line each is; most products are never asked."""
+        if not self._sides:
+            self._sides = _sides(self.solid)
+        return self._sides
 
 
 @dataclass(slots=True)
 class Products:
-    """What nodes hold, as ``monomial: (node, coefficient)``, found by one of its factors."""
+    """What nodes hold, as ``monomial: (node, coefficient)``.
+
+    A product is found in others by one of its factors: the newest under which there is room, as
+    the newest are in the fewest products. Where there is no room at all it is not found.
+    """
 
     ring: Ring
     nodes: dict[Monomial, tuple[Node, Number]] = field(default_factory=dict)
@@ -42,10 +48,10 @@ class Products:
         solid = self.ring.solid(monomial)
         held = node, coefficient
         if solid and self.nodes.setdefault(monomial, held) is held:
-            for f, _ in reversed(solid):  # the newest factors have the fewest products
+            for f, _ in reversed(solid):
                 listed = self.by_factor.setdefault(f, [])
                 if len(listed) < CANDIDATES:
-                    listed.append(Known(monomial, solid))
+                    listed.append(Known(monomial, solid, len(self.nodes)))
                     break
 
     def plain(self, monomial: Monomial) -> Node | None:
@@ -90,13 +96,16 @@ class Products:
         left.monomial = tuple(sorted(powers.items()))
 
     def _fitting(self, monomial: Monomial, only: Container[Node] | None) -> list[tuple[Known, int]]:
-        """The known products of some of its factors and no others; -1 for the inverse of one."""
+        """The known products of some of its factors and no others; -1 for the inverse of one.
+
+        Of those that save as much the first is taken: by factor, then as they were met.
+        """
         here = _sides(monomial)
         across: frozenset[int] | None = None
         found: list[tuple[Known, int]] = []
         for f, _ in monomial:
             for known in self.by_factor.get(f, ()):
-                sides = known.sides or known.found_sides()
+                sides = known.sides()
                 if sides <= here:
                     found.append((known, 1))
                     continue
@@ -111,22 +120,24 @@ class Products:
     def completed(
         self, inside: Monomial, outside: Monomial, reduced: frozenset[int]
     ) -> tuple[Monomial, Number] | None:
-        """What a known product has outside of a mean that holds its other part, and its number."""
+        """What a known product has outside of a mean that holds its other part, and its number.
+
+        Of several products, the one with most inside; of these, the one that was known first.
+        """
         powers, free = dict(inside), dict(outside)
         present = _sides(inside) | _sides(outside)
         lists = [self.by_factor.get(f, ()) for f in {**powers, **free}]
+        found: dict[tuple[int, int], tuple[Monomial, Number]] = {}
         for known in chain.from_iterable(lists):
-            if not (known.sides or known.found_sides()) <= present:
+            if not known.sides() <= present:
                 continue
-            candidate = known.monomial
-            rest = tuple([(g, e) for g, e in candidate if powers.get(g, 0) != e])
-            if len(rest) == len(candidate):
-                continue
+            rest = tuple([(g, e) for g, e in known.monomial if powers.get(g, 0) != e])
             solid = self.ring.solid(rest)
-            fits = all(_is_part(e, free.get(g, 0)) for g, e in solid)
+            within = len(known.solid) - len(solid)
+            fits = within and all(_is_part(e, free.get(g, 0)) for g, e in solid)
             if solid and fits and reduced.isdisjoint(self.ring.places(rest)):
-                return rest, self.nodes[candidate][1]
-        return None
+                found[within, -known.number] = rest, self.nodes[known.monomial][1]
+        return found[max(found)] if found else None
 
 
 def _sides(monomial: Monomial) -> frozenset[int]:

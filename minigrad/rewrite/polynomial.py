@@ -164,7 +164,7 @@ class Ring:
         """A key of polynomials that does not depend on their frame, and the places it numbers."""
         factors = self.factors
         key: list[Any] = []
-        placed: list[Any] = []  # the factors, term after term
+        placed: list[Any] = []  # three entries a factor, term after term
         for poly in polys:
             terms = []
             for monomial, c in poly.items():
@@ -183,7 +183,7 @@ class Ring:
                 for factor in term:
                     placed += factor
         numbers, order = _numbered(tuple(placed[2::3]))
-        del placed[2::3]
+        del placed[2::3]  # atoms and powers stay; as many pairs as there are numbers
         return (*key, *placed, numbers), order
 
 
@@ -333,10 +333,9 @@ def in_common(poly: Poly) -> tuple[Monomial, Number]:
 
 def _number_in_common(coefficients: Collection[Number]) -> Number:
     """The size that all have, or 1; negative where all of them are."""
-    if 1 in coefficients:
+    if 1 in coefficients:  # as in most sums
         return 1
-    first, *others = coefficients
-    scale = magnitude(first)
-    if any(magnitude(c) != scale for c in others):
+    scale = magnitude(next(iter(coefficients)))
+    if any(magnitude(c) != scale for c in coefficients):
         scale = 1
-    return scale if first > 0 or max(others) > 0 else -scale
+    return -scale if max(coefficients) < 0 else scale

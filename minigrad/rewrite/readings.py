@@ -22,7 +22,7 @@ from .signs import POSITIVE
 if TYPE_CHECKING:
     from .normal import Normal
 
-ELEMENTWISE = Kind.ELEMENTWISE
+ELEMENTWISE = Kind.ELEMENTWISE  # a member of an enum takes long to find
 HALF = ratio(1, 2)
 
 

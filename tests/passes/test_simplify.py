@@ -261,6 +261,16 @@ def test_half_and_single_precision_do_not_mix():
     mg.Graph((), found).verify()
 
 
+def test_a_mean_is_completed_by_the_product_that_holds_most_of_it():
+    x, t = mg.input("x", ("N", 4)), mg.input("t", ("N", 4))
+    gamma = mg.parameter("gamma", np.ones(4, "f"))
+    f = mg.softmax(x)
+    out = gamma * (f * mg.sqrt(mg.mean(f**2, 1, keepdims=True) + 1e-6) ** -1) + x
+    loss = mg.mean((out - t) ** 2)
+    assert cost(mg.simplify(mg.grad(loss, [x]))) <= 137543
+    assert cost(mg.simplify([loss, *mg.grad(loss, [gamma, x])])) <= 158075
+
+
 def test_a_long_sum_and_a_long_product_stay_linear():
     x = [mg.input(f"x{i}") for i in range(60)]
     total, product = x[0], x[0]

@@ -62,6 +62,33 @@ def test_a_product_of_other_factors_is_not_used(products):
     assert (left.over, left.under, left.monomial) == ([], [], ((0, 1), (2, 1)))
 
 
+def test_of_products_that_complete_a_mean_the_one_with_most_inside_is_taken(products):
+    inside, outside = ((0, 1), (2, 1)), ((1, 1), (3, 1))
+    products.remember(((0, 1), (3, 1)), 2, node())
+    products.remember(((0, 1), (1, 1)), 3, node())
+    assert products.completed(inside, outside, frozenset()) == (((3, 1),), 2)  # known first
+    products.remember(((0, 1), (1, 1), (2, 1)), 4, node())
+    assert products.completed(inside, outside, frozenset()) == (((1, 1),), 4)
+
+
+def test_a_product_of_factors_that_have_no_room_is_kept_but_not_found(products):
+    held = {power: node() for power in range(1, MANY)}
+    for power, one in held.items():
+        products.remember(((0, power), (1, power)), 1, one)
+    assert [len(listed) for listed in products.by_factor.values()] == [CANDIDATES] * 2
+    for power, one in held.items():
+        assert products.plain(((0, power), (1, power))) is one
+
+
+def test_only_products_of_some_nodes_are_used_where_that_is_asked(products):
+    first, second = node(), node()
+    products.remember(((0, 1), (1, 1)), 1, first)
+    products.remember(((0, 1), (2, 1)), 1, second)
+    left = Remainder(((0, 1), (1, 1), (2, 1)), 1, [], [])
+    products.use(left, {second})
+    assert left.over == [second]
+
+
 def test_a_mean_is_completed_by_the_known_product_that_it_holds_a_part_of(products):
     products.remember(((0, 1), (1, ratio(-1, 2))), 3, node())
     inside, outside = ((0, 1), (2, 1)), ((1, ratio(-3, 2)),)
