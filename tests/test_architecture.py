@@ -50,7 +50,13 @@ def test_importing_loads_nothing_heavy():
 
 def test_importing_loads_no_pass_and_no_page():
     """They are loaded when they are first asked for."""
-    late = {"passes.simplification", "passes.norms", "passes.linting", "passes.fold_affine"}
+    late = {
+        "passes.simplification",
+        "passes.replacement",
+        "passes.norms",
+        "passes.linting",
+        "passes.fold_affine",
+    }
     late |= {"rewrite", "render.scene", "render.page", "train.loop", "gradcheck.check"}
     names = {f"minigrad.{name}" for name in late}
     code = f"import sys, minigrad; print(sorted({names!r} & set(sys.modules)))"
