@@ -12,6 +12,8 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..ir import Graph, Node, is_leaf, map_nodes, rebuild, substitute, toposort
 from ..passes.points import distance, random_point
 from ..passes.simplification import simplified
@@ -21,7 +23,8 @@ from .gradients import Differentiated
 from .terms import Terms, terms_of
 
 COMMUTATIVE = ("add", "mul", "maximum", "minimum")
-CLOSE = 1e-6  # relative; constants are of the graph's dtype, off by 6e-8 in float32
+CLOSE = 1e-9  # relative, in float64
+ROUNDINGS = 8  # by which constants of a narrower dtype may put a term off
 POINTS = 2
 
 
@@ -159,13 +162,14 @@ def _matched(parts: Sequence[Part], plain: Terms, node: Node) -> list[str]:
     terms = [plain.single[badge][0] for badge in badges]
     told: list[str] = []
     wanted = [*terms, *[n for part in parts for n in (part.node, *part.factors)]]
+    close = max(CLOSE, ROUNDINGS * float(np.finfo(node.dtype).eps))
     points = [random_point(wanted, seed) for seed in range(POINTS)]
     drawn = [dict(zip(wanted, point.values(wanted), strict=True)) for point in points]
     for part in parts:
         equal = [
             badge
             for badge, term in zip(badges, terms, strict=True)
-            if all(distance(at[term], part.value(at)) < CLOSE for at in drawn)
+            if all(distance(at[term], part.value(at)) < close for at in drawn)
         ]
         if len(equal) != 1 or equal[0] in told:
             return []

@@ -159,6 +159,21 @@ def test_parts_that_match_no_term_get_no_badge():
     assert {a.label.split()[0] for a in found.arrows if a.kind == "term"} <= {"❶", "❷"}
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("width", [3, 7])
+def test_badges_survive_constants_that_a_dtype_rounds(dtype, width):
+    x, t = (mg.input(name, ("N", width), dtype) for name in "xt")
+    with mg.scope("layer"):
+        y = mg.gelu(mg.nn.layer_norm(x, None, None))
+    graph = mg.Graph([x, t], {"loss": mg.mean((y - t) ** 2)})
+    found = picture(graph, region="layer", gradients=True, simplify=True)
+    names = {box.key: box.caption for box in found.boxes}
+    terms = {a.label.split()[0]: names[a.tail] for a in found.arrows if a.kind == "term"}
+    assert sorted(terms) == ["❶", "❶❸", "❷", "❸"]
+    assert terms["❸"] == f"mean({terms['❶']})"
+    assert terms["❷"].startswith("mean(x̂ · ")
+
+
 def test_a_training_step_is_simplified_too():
     found = picture(training_step(), region="stage1/bn", gradients=True, simplify=True)
     assert {"❶", "❷", "❸"} <= {a.label.split()[0] for a in found.arrows if a.kind == "term"}
