@@ -60,7 +60,10 @@ class Products:
         return node if coefficient == 1 else None
 
     def use(self, left: Remainder, only: Container[Node] | None = None) -> None:
-        """Take what saves most out of a product, or its inverse, as long as something does."""
+        """Take what saves most out of a product, or its inverse, as long as something does.
+
+        Of those that save as much, the first: by factor, then as they were met.
+        """
         if not left.monomial or len(left.monomial) == 1 == left.monomial[0][1]:
             return
         candidates = self._fitting(left.monomial, only)
@@ -96,10 +99,7 @@ class Products:
         left.monomial = tuple(sorted(powers.items()))
 
     def _fitting(self, monomial: Monomial, only: Container[Node] | None) -> list[tuple[Known, int]]:
-        """The known products of some of its factors and no others; -1 for the inverse of one.
-
-        Of those that save as much the first is taken: by factor, then as they were met.
-        """
+        """The known products of some of its factors and no others; -1 for the inverse of one."""
         here = _sides(monomial)
         across: frozenset[int] | None = None
         found: list[tuple[Known, int]] = []
