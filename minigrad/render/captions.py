@@ -57,8 +57,12 @@ class Captions:
     longest: int = INLINE  # an operand that is longer goes by its letter
 
     def __post_init__(self) -> None:
-        self._letters = node_names(self.graph)
         self.signs = {**_signs(self.graph), **self.given}
+        taken = set(self.signs.values())  # u₂ where u is dL/dy
+        self._letters = {
+            node: f"{name}₂" if name in taken and not is_leaf(node) else name
+            for node, name in node_names(self.graph).items()
+        }
         self._bodies: dict[Node, tuple[str, int]] = {}
         self._texts: dict[Node, tuple[str, int]] = {}
         self.referred: set[Node] = set()

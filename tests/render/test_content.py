@@ -174,6 +174,18 @@ def test_badges_survive_constants_that_a_dtype_rounds(dtype, width):
     assert terms["❷"].startswith("mean(x̂ · ")
 
 
+@pytest.mark.parametrize("simplify", [False, True])
+def test_a_name_stands_for_one_value(simplify):
+    x, t = mg.input("x", ("N", 3)), mg.input("t", ("N", 3))
+    with mg.scope("layer"):
+        y = mg.gelu(mg.nn.layer_norm(x, None, None))
+    graph = mg.Graph([x, t], {"loss": mg.mean((y - t) ** 2)})
+    found = picture(graph, region="layer", gradients=True, simplify=simplify)
+    names = [box.caption.split(" = ")[0] for box in found.boxes if " = " in box.caption]
+    assert {"u", "x̂", "y", "dx"} <= set(names)
+    assert len(names) == len(set(names))
+
+
 def test_a_training_step_is_simplified_too():
     found = picture(training_step(), region="stage1/bn", gradients=True, simplify=True)
     assert {"❶", "❷", "❸"} <= {a.label.split()[0] for a in found.arrows if a.kind == "term"}
